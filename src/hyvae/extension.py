@@ -1,0 +1,70 @@
+"""A fitted model and its history with more items than they were trained with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hyvae.models.base import RatingModel
+from hyvae.ratings import Ratings, Vocabulary, title_array
+
+
+def extend_model(
+    model: RatingModel, new: tuple[Tensor, Tensor], old_place: NDArray[np.int64], new_place: NDArray[np.int64]
+) -> RatingModel:
+    """A copy that scores old and new items; encoders give the new ones no weight.
+
+    Parameters
+    ----------
+    new : (n_new, width) and (n_new,) tensors
+        Rows and biases of the new items, from `RatingModel.encode_items`.
+    old_place, new_place : int arrays
+        Indices of the old and of the new items in the new vocabulary.
+    """
+    n_items = len(old_place) + len(new_place)
+    make: Any = type(model)
+    with torch.random.fork_rng(devices=[]):
+        copy: RatingModel = make(model.config, model.n_users, n_items, model.scale).to(model.item_rows.device)
+    state = {}
+    for name, tensor in model.answering_state().items():
+        if name in model.item_tables:
+            grown = tensor.new_zeros((n_items, *tensor.shape[1:]))
+            grown[torch.from_numpy(old_place)] = tensor
+            state[name] = grown
+        else:
+            state[name] = tensor
+    for name, rows in zip(("item_rows", "item_bias"), new, strict=True):
+        state[name][torch.from_numpy(new_place)] = rows
+    copy.load_state_dict(state, strict=False)
+    return copy.eval()
+
+
+def extend_history(
+    history: Ratings,
+    columns: Ratings,
+    items: Vocabulary,
+    old_place: NDArray[np.int64],
+    new_place: NDArray[np.int64],
+    titles: dict[Any, str],
+) -> Ratings:
+    """The training ratings together with those of the new items.
+
+    Parameters
+    ----------
+    columns : Ratings
+        New items as rows, known users as columns.
+    """
+    known = {} if history.titles is None else dict(zip(history.items.ids.tolist(), history.titles, strict=True))
+    return Ratings.from_indices(
+        history.users,
+        items,
+        np.concatenate([history.user_index, columns.indices]),
+        np.concatenate([old_place[history.indices], new_place[columns.user_index]]),
+        np.concatenate([history.values, columns.values]),
+        scale=history.scale,
+        titles=title_array(items, known | titles) if known or titles else None,
+    )

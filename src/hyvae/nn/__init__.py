@@ -1,0 +1,1 @@
+"""Building blocks of the models: sparse layers, Gaussian latents, biases, hiding."""

@@ -1,0 +1,33 @@
+"""Diagonal Gaussian latents: sampling, KL divergence, and exact expectations through a ReLU layer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+# σ between e^-5 and e^2.5: wide enough never to bind in a healthy run, narrow enough that exp() cannot overflow
+LOG_VARIANCE_RANGE = (-10.0, 5.0)
+
+
+def sample(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Draw z = μ + σ·ε with ε ~ N(0, I) (Kingma & Welling 2014, § 2.4), shape of `mean`."""
+    return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+
+
+def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(0, 1)) of each unit, in nats, shape of `mean` (Hy-VAE eq. 7, second term)."""
+    return 0.5 * (log_variance.exp() + mean.square() - 1.0 - log_variance)
+
+
+def expected_relu(mean: Tensor, variance: Tensor) -> Tensor:
+    """E[max(0, x)] for x ~ N(mean, variance), exactly: mΦ(m/s) + sφ(m/s).
+
+    A decoder's ReLU layer is followed by a linear head, so this is the mean prediction over all samples of z in
+    one pass, without sampling.
+    """
+    deviation = variance.clamp_min(1e-12).sqrt()
+    ratio = mean / deviation
+    density = torch.exp(-0.5 * ratio.square()) / math.sqrt(2 * math.pi)
+    return mean * torch.special.ndtr(ratio) + deviation * density

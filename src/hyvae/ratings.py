@@ -1,0 +1,469 @@
+"""`Ratings`: who gave what to which thing. The one noun that everything else takes and gives."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from hyvae.errors import DataError
+
+if TYPE_CHECKING:
+    from hyvae.data.splits import Split
+
+Id = int | str
+
+
+class Vocabulary:
+    """The ids of users or of items, each with its index.
+
+    Parameters
+    ----------
+    ids : (n,) array of int64 or of str
+        Sorted and unique. Integers stay integers and strings stay strings: ``'007'`` is never ``7``.
+    """
+
+    def __init__(self, ids: NDArray[Any]) -> None:
+        self.ids = ids
+
+    @classmethod
+    def of(cls, ids: ArrayLike) -> Vocabulary:
+        """Build from ids in any order, with repeats."""
+        return cls(np.unique(as_ids(ids)))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and np.array_equal(self.ids, other.ids)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the ids are integers (else strings)."""
+        return self.ids.dtype != object
+
+    @cached_property
+    def _index_of(self) -> dict[Id, int]:
+        return {id_: index for index, id_ in enumerate(self.ids.tolist())}
+
+    def index(self, ids: ArrayLike) -> NDArray[np.int64]:
+        """Index of each id, −1 where the id is unknown. Ids of the other type are unknown.
+
+        Returns
+        -------
+        (n,) int64 array
+        """
+        wanted = as_ids(ids)
+        if not self.is_integer or wanted.dtype == object:
+            return np.fromiter((self._index_of.get(id_, -1) for id_ in wanted.tolist()), np.int64, count=len(wanted))
+        if len(self.ids) == 0:
+            return np.full(len(wanted), -1, dtype=np.int64)
+        at = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
+        return np.where(self.ids[at] == wanted, at, -1).astype(np.int64)
+
+    def parse(self, text: str) -> Id:
+        """Read an id typed by a person as this vocabulary's type; text that does not fit stays text."""
+        if self.is_integer:
+            try:
+                return int(text)
+            except ValueError:
+                return text
+        return text
+
+
+def as_ids(ids: ArrayLike) -> NDArray[Any]:
+    """Ids as an int64 array, or as an object array of `str`.
+
+    Raises
+    ------
+    DataError
+        Ids that are neither integers nor strings, or an array that is not one-dimensional.
+    """
+    array = ids if isinstance(ids, np.ndarray) else np.asarray(ids)
+    if array.ndim != 1:
+        raise DataError(f"ids must be one-dimensional, got shape {array.shape}")
+    if array.dtype.kind == "i" or (array.dtype.kind == "u" and (not array.size or array.max() < 2**63)):
+        return array.astype(np.int64)
+    if array.dtype.kind in "UST" and not isinstance(ids, list | tuple):
+        return array.astype(str).astype(object)
+    # a list that mixes 1 and "1" must not be turned into strings on the quiet
+    values = list(ids) if isinstance(ids, list | tuple) else array.tolist()
+    if all(isinstance(value, str) for value in values):
+        out = np.empty(len(values), dtype=object)
+        out[:] = [str(value) for value in values]
+        return out
+    if all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values):
+        try:
+            return np.array(values, dtype=np.int64)
+        except OverflowError as error:
+            raise DataError("integer ids must fit in 64 bits; make larger ones text") from error
+    bad = next(value for value in values if not isinstance(value, str))
+    raise DataError(f"ids must be all integers or all strings; found {bad!r} ({type(bad).__name__})")
+
+
+@dataclass(frozen=True, eq=False)
+class Ratings:
+    """An immutable sparse users × items matrix of ratings with its id vocabularies.
+
+    Rows are users, in the order of their ids; within a user, ratings are in the order of item ids. This
+    *canonical order* numbers the ratings ("rows" everywhere in hyvae) and defines every split. A stored
+    rating of 0 is a rating; what is not stored was not rated. Users and items without a rating are allowed.
+
+    Attributes
+    ----------
+    users, items : Vocabulary
+    indptr : (n_users + 1,) int64
+        CSR: user `u` owns rows ``indptr[u]:indptr[u + 1]``.
+    indices : (n_ratings,) int32
+        Item index of each rating.
+    values : (n_ratings,) float32
+    scale : (float, float)
+        Lowest and highest rating that a user can give.
+    timestamps : (n_ratings,) int64 or None
+        Seconds since 1970.
+    titles : (n_items,) object array of str or None
+    parts : (n_ratings,) int8 or None
+        The source's own split where it has one: 0 train, 1 validation, 2 test.
+    """
+
+    users: Vocabulary
+    items: Vocabulary
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    values: NDArray[np.float32]
+    scale: tuple[float, float]
+    timestamps: NDArray[np.int64] | None = None
+    titles: NDArray[Any] | None = None
+    parts: NDArray[np.int8] | None = None
+
+    # -- making ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_indices(
+        cls,
+        users: Vocabulary,
+        items: Vocabulary,
+        user_index: NDArray[Any],
+        item_index: NDArray[Any],
+        values: ArrayLike,
+        *,
+        scale: tuple[float, float] | None = None,
+        timestamps: NDArray[Any] | None = None,
+        titles: NDArray[Any] | None = None,
+        parts: NDArray[Any] | None = None,
+        source: str = "ratings",
+        place: Callable[[int], str] = "rating number {}".format,
+    ) -> Ratings:
+        """Build from indices into known vocabularies, one entry a rating, in any order.
+
+        Parameters
+        ----------
+        user_index, item_index : (n,) integer arrays
+        values : (n,) array
+        scale : pair of float, optional
+            Default: the lowest and the highest of `values`.
+        source : str
+            How error messages call where the data came from.
+        place : callable
+            How error messages call the rating with this 1-based position (readers give the line of the file).
+
+        Raises
+        ------
+        DataError
+            No rating at all, a rating that is not a number, a scale that is not lowest then highest, a
+            rating that is not finite or off the scale, or two ratings of one user for one item.
+        """
+        numbers = _as_float32(values, source)
+        if not len(numbers):
+            raise DataError(f"{source}: no ratings; give at least one row of user, item, rating")
+        if not np.isfinite(numbers).all():
+            row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+            raise DataError(f"{source}, {place(row + 1)}: the rating is {numbers[row]}; give a finite number")
+        low, high = _checked_scale((numbers.min(), numbers.max()) if scale is None else scale, source)
+        off_scale = (numbers < np.float32(low)) | (numbers > np.float32(high))
+        if off_scale.any():
+            row = int(np.flatnonzero(off_scale)[0])
+            raise DataError(
+                f"{source}, {place(row + 1)}: the rating {numbers[row]:g} is off the declared scale "
+                f"{low:g} to {high:g}; mend the rating or declare another scale"
+            )
+        key = user_index.astype(np.int64) * len(items) + item_index
+        order = None if (np.diff(key) > 0).all() else np.argsort(key, kind="stable")
+        if order is not None:
+            key = key[order]
+            repeated = np.flatnonzero(np.diff(key) == 0)
+            if repeated.size:
+                user, item = divmod(int(key[repeated[0]]), len(items))
+                first, second = (place(int(order[repeated[0] + after]) + 1) for after in (0, 1))
+                raise DataError(
+                    f"{source}: user {users.ids.tolist()[user]!r} rated item {items.ids.tolist()[item]!r} "
+                    f"more than once ({first} and {second}); keep one of them"
+                )
+
+        def canonical(column: NDArray[Any], dtype: type) -> NDArray[Any]:
+            return (column if order is None else column[order]).astype(dtype)
+
+        indptr = np.zeros(len(users) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(user_index, minlength=len(users)), out=indptr[1:])
+        return cls(
+            users=users,
+            items=items,
+            indptr=indptr,
+            indices=canonical(item_index, np.int32),
+            values=canonical(numbers, np.float32),
+            scale=(float(low), float(high)),
+            timestamps=None if timestamps is None else canonical(timestamps, np.int64),
+            titles=titles,
+            parts=None if parts is None else canonical(parts, np.int8),
+        )
+
+    @classmethod
+    def empty(
+        cls,
+        users: Vocabulary,
+        items: Vocabulary,
+        scale: tuple[float, float],
+        titles: NDArray[Any] | None = None,
+    ) -> Ratings:
+        """No rating at all, between known users and items."""
+        return cls(
+            users,
+            items,
+            np.zeros(len(users) + 1, np.int64),
+            np.empty(0, np.int32),
+            np.empty(0, np.float32),
+            scale,
+            titles=titles,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        user_ids: ArrayLike,
+        item_ids: ArrayLike,
+        ratings: ArrayLike,
+        *,
+        timestamps: ArrayLike | None = None,
+        titles: dict[Any, str] | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> Ratings:
+        """Build from three parallel arrays of ids and ratings.
+
+        Parameters
+        ----------
+        user_ids, item_ids : (n,) arrays of int or str
+        ratings : (n,) array of float
+        timestamps : (n,) array of int, optional
+            Seconds since 1970.
+        titles : dict of item id to str, optional
+
+        Raises
+        ------
+        DataError
+            Arrays of different lengths, or what `from_indices` refuses.
+        """
+        user_array, item_array = as_ids(user_ids), as_ids(item_ids)
+        lengths = (len(user_array), len(item_array), len(np.asarray(ratings)))
+        if len(set(lengths)) > 1:
+            raise DataError("users, items and ratings differ in length: {}, {}, {}".format(*lengths))
+        if timestamps is not None and len(np.asarray(timestamps)) != lengths[0]:
+            raise DataError(f"timestamps and ratings differ in length: {len(np.asarray(timestamps))}, {lengths[0]}")
+        users, items = Vocabulary.of(user_array), Vocabulary.of(item_array)
+        return cls.from_indices(
+            users,
+            items,
+            users.index(user_array),
+            items.index(item_array),
+            ratings,
+            scale=scale,
+            timestamps=None if timestamps is None else np.asarray(timestamps),
+            titles=None if titles is None else title_array(items, titles),
+        )
+
+    @classmethod
+    def from_scipy(cls, matrix: Any, *, scale: tuple[float, float] | None = None) -> Ratings:
+        """Build from a scipy sparse users × items matrix; ids are the row and column numbers.
+
+        Stored zeros are ratings of 0. Duplicate entries of a COO matrix are refused.
+        """
+        coo = sparse.coo_array(matrix)
+        n_users, n_items = coo.shape
+        return cls.from_indices(
+            Vocabulary(np.arange(n_users)),
+            Vocabulary(np.arange(n_items)),
+            coo.coords[0],
+            coo.coords[1],
+            coo.data,
+            scale=scale,
+            source="sparse matrix",
+        )
+
+    @classmethod
+    def from_table(cls, table: Any, **columns: Any) -> Ratings:
+        """Build from a pandas, Polars or Arrow table; see `hyvae.data.tables.ratings_from_table`."""
+        from hyvae.data.tables import ratings_from_table
+
+        return ratings_from_table(table, **columns)
+
+    @classmethod
+    def read(cls, source: str | Path, **options: Any) -> Ratings:
+        """Read a file, folder, zip or named data set; see `hyvae.data.read`."""
+        from hyvae.data import read
+
+        return read(source, **options)
+
+    # -- looking --------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        return (
+            f"Ratings({len(self):,} ratings, {self.n_users:,} users × {self.n_items:,} items, "
+            f"scale {self.scale[0]:g}–{self.scale[1]:g})"
+        )
+
+    @property
+    def n_users(self) -> int:
+        """Number of users in the vocabulary, with or without ratings."""
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items in the vocabulary, with or without ratings."""
+        return len(self.items)
+
+    @cached_property
+    def user_index(self) -> NDArray[np.int32]:
+        """User index of each rating, shape (n_ratings,)."""
+        return np.repeat(np.arange(self.n_users, dtype=np.int32), np.diff(self.indptr))
+
+    @property
+    def user_ids(self) -> NDArray[Any]:
+        """User id of each rating, shape (n_ratings,)."""
+        return self.users.ids[self.user_index]
+
+    @property
+    def item_ids(self) -> NDArray[Any]:
+        """Item id of each rating, shape (n_ratings,)."""
+        return self.items.ids[self.indices]
+
+    @property
+    def matrix(self) -> sparse.csr_array:
+        """The ratings as a scipy CSR array of shape (n_users, n_items); shares memory."""
+        return sparse.csr_array((self.values, self.indices, self.indptr), shape=(self.n_users, self.n_items))
+
+    @cached_property
+    def user_counts(self) -> NDArray[np.int64]:
+        """Number of ratings of each user, shape (n_users,)."""
+        return np.diff(self.indptr)
+
+    @cached_property
+    def item_counts(self) -> NDArray[np.int64]:
+        """Number of ratings of each item, shape (n_items,)."""
+        return np.bincount(self.indices, minlength=self.n_items)
+
+    def history(self, user: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Item indices and ratings of the user with index `user`."""
+        rows = slice(self.indptr[user], self.indptr[user + 1])
+        return self.indices[rows], self.values[rows]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, positions and values: the same ratings give the same fingerprint anywhere."""
+        digest = hashlib.sha256()
+        for vocabulary in (self.users, self.items):
+            ids = vocabulary.ids
+            digest.update(ids.astype("<i8").tobytes() if vocabulary.is_integer else "\0".join(ids.tolist()).encode())
+            digest.update(b"\n")
+        for column, dtype in ((self.indptr, "<i8"), (self.indices, "<i4"), (self.values, "<f4")):
+            digest.update(column.astype(dtype).tobytes())
+        return digest.hexdigest()
+
+    # -- parting --------------------------------------------------------------------------------------
+
+    def take(self, rows: NDArray[Any]) -> Ratings:
+        """Take the ratings at these row numbers (or where a boolean mask holds); vocabularies stay whole."""
+        keep = np.zeros(len(self), dtype=bool)
+        keep[rows] = True
+        indptr = np.zeros_like(self.indptr)
+        np.cumsum(np.bincount(self.user_index[keep], minlength=self.n_users), out=indptr[1:])
+        return replace(
+            self,
+            indptr=indptr,
+            indices=self.indices[keep],
+            values=self.values[keep],
+            timestamps=None if self.timestamps is None else self.timestamps[keep],
+            parts=None if self.parts is None else self.parts[keep],
+        )
+
+    def split(self, kind: str = "random", *, seed: int = 0) -> Split:
+        """Part into train, validation and test; see `hyvae.data.splits.split`."""
+        from hyvae.data.splits import split
+
+        return split(self, kind, seed=seed)
+
+
+def _as_float32(values: ArrayLike, source: str) -> NDArray[np.float32]:
+    try:
+        # a number too large for float32 becomes infinite, and is refused as such with its place
+        with np.errstate(over="ignore"):
+            return np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{source}: every rating must be a number ({error})") from error
+
+
+def _checked_scale(scale: tuple[float, float], source: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, scale)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    # comparisons with NaN are false, so that it is refused too
+    if not (-np.inf < low <= high < np.inf):
+        raise DataError(f"{source}: scale {scale!r} must be the lowest rating, then the highest")
+    return low, high
+
+
+def title_array(items: Vocabulary, titles: dict[Any, str]) -> NDArray[Any]:
+    """Titles aligned with `items`, shape (n_items,); an item without one gets its id as text."""
+    out = np.empty(len(items), dtype=object)
+    out[:] = [titles.get(id_, str(id_)) for id_ in items.ids.tolist()]
+    return out
+
+
+def concatenate(parts: Sequence[Ratings] | Iterable[Ratings]) -> Ratings:
+    """Join ratings that share their vocabularies (for example the parts of a split).
+
+    Timestamps and the source's own parts are kept where every piece has them.
+    """
+    whole = list(parts)
+    if not whole:
+        raise DataError("nothing to join; give at least one Ratings")
+    first = whole[0]
+    if any(piece.users != first.users or piece.items != first.items for piece in whole[1:]):
+        raise DataError("only ratings with the same users and items can be joined; these differ")
+
+    def joined(columns: list[NDArray[Any] | None]) -> NDArray[Any] | None:
+        present = [column for column in columns if column is not None]
+        return np.concatenate(present) if len(present) == len(whole) else None
+
+    return Ratings.from_indices(
+        first.users,
+        first.items,
+        np.concatenate([piece.user_index for piece in whole]),
+        np.concatenate([piece.indices for piece in whole]),
+        np.concatenate([piece.values for piece in whole]),
+        scale=first.scale,
+        timestamps=joined([piece.timestamps for piece in whole]),
+        titles=first.titles,
+        parts=joined([piece.parts for piece in whole]),
+    )

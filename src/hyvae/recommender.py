@@ -1,0 +1,566 @@
+"""What people call: fit, predict, recommend, fold in, save, load.
+
+Raw ids, people and things never seen, and clipping to the scale are handled here, once, for every model.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self, cast
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from hyvae.errors import ConfigError, DataError, NotFittedError
+from hyvae.extension import extend_history, extend_model
+from hyvae.models import REGISTRY, RatingModel
+from hyvae.models.bias import Bias, BiasConfig
+from hyvae.models.settings import configure
+from hyvae.nn.sparse import SparsePattern
+from hyvae.ratings import Id, Ratings, Vocabulary, as_ids
+from hyvae.runs import Run, provenance, read_run, write_run
+from hyvae.scoring import USER_BLOCK, best_items, predict_pairs, rating_block, user_blocks
+from hyvae.titles import TitleIndex
+from hyvae.training import History, train
+from hyvae.training.progress import TrainingProgress
+
+#: nominal coverage of the interval that `predict_table` gives
+INTERVAL_COVERAGE = 0.9
+
+
+class Recommendation(NamedTuple):
+    """One line of a list: an item, its predicted rating on the scale, and its title (or its id as text)."""
+
+    item: Id
+    score: float
+    title: str
+
+
+class Recommender:
+    """A model bound to ratings: give it a name from `hyvae.models.REGISTRY`, or use `HyVAE` or `Bias`.
+
+    Parameters
+    ----------
+    model : str
+        Default: the class's own.
+    preset : str
+        One of the model's presets.
+    device : str
+        ``cpu`` or ``cuda``.
+    settings
+        Fields of the model's config or of its training plan, over the preset's values.
+
+    Raises
+    ------
+    ConfigError
+        Unknown model, preset, device or setting, or a value that does not fit.
+    """
+
+    default_model: ClassVar[str] = "hyvae"
+
+    def __init__(
+        self, model: str | None = None, *, preset: str = "default", device: str = "cpu", **settings: Any
+    ) -> None:
+        name = model or self.default_model
+        if name not in REGISTRY:
+            raise ConfigError(f"no model is called {name!r}; there are: {', '.join(REGISTRY)}")
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ConfigError("device 'cuda' is not available on this machine; use device='cpu'")
+        self.name = name
+        self.preset, self.device = preset, device
+        self.config, self.plan = configure(REGISTRY[name], preset, settings)
+        self._model: RatingModel | None = None
+        self._floor: Bias | None = None
+        self._history: Ratings | None = None
+        self._item_counts: NDArray[np.int64] = np.empty(0, np.int64)
+        self._half_width: float | None = None
+        self.training: History = History()
+        self.provenance: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        state = repr(self._history) if self._model is not None else "not fitted"
+        return f"{REGISTRY[self.name].title} ({self.preset}; {state})"
+
+    # -- fitting --------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        ratings: Ratings,
+        validation: Ratings | None = None,
+        *,
+        seed: int = 0,
+        progress: bool | None = None,
+    ) -> Self:
+        """Train on `ratings`.
+
+        Parameters
+        ----------
+        validation : Ratings, optional
+            Chooses the epoch whose weights are kept, and gives intervals their width. Never learnt from.
+        seed : int
+            The same seed and thread count give the same weights, to the bit, on one machine's CPU.
+        progress : bool, optional
+            Show a progress bar; default: on a terminal.
+
+        Raises
+        ------
+        DataError
+            No ratings, or a validation part with another vocabulary.
+        TrainingError
+            The loss is no longer finite.
+        """
+        if not len(ratings):
+            raise DataError("there are no ratings to train on")
+        if validation is not None and not (validation.users == ratings.users and validation.items == ratings.items):
+            raise DataError("validation must share the users and items of the ratings; take both from ratings.split()")
+        started = time.perf_counter()
+        model = self._build(ratings.n_users, ratings.n_items, ratings.scale, seed)
+        with TrainingProgress(self.plan.epochs, len(ratings), progress if self.plan.epochs else False) as shown:
+            self.training = train(model, ratings, self.plan, validation=validation, seed=seed, on_epoch=shown)
+        self._model, self._history, self._item_counts = model, ratings, ratings.item_counts
+        self._floor = Bias(BiasConfig(), ratings.n_users, ratings.n_items, ratings.scale).to(self.device)
+        self._floor.finish(rating_block(ratings, device=self.device))
+        self._half_width = self._conformal_half_width(validation)
+        self.provenance = provenance(ratings, validation, seed, self.device, time.perf_counter() - started)
+        return self
+
+    def _build(self, n_users: int, n_items: int, scale: tuple[float, float], seed: int) -> RatingModel:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(2 * seed)
+            model: Any = REGISTRY[self.name]
+            return model(self.config, n_users, n_items, scale).to(self.device)
+
+    def _conformal_half_width(self, validation: Ratings | None) -> float | None:
+        """Half-width that covers the stated share of validation ratings (split conformal, Vovk et al. 2005)."""
+        if validation is None or not len(validation):
+            return None
+        errors = np.sort(np.abs(self.predict_ratings(validation) - validation.values))
+        rank = int(np.ceil((len(errors) + 1) * INTERVAL_COVERAGE))
+        return float(errors[min(rank, len(errors)) - 1])
+
+    @property
+    def _fitted(self) -> tuple[RatingModel, Bias, Ratings]:
+        if self._model is None or self._floor is None or self._history is None:
+            raise NotFittedError(f"{REGISTRY[self.name].title} is not fitted yet; call fit or load first")
+        return self._model, self._floor, self._history
+
+    @property
+    def history(self) -> Ratings:
+        """The training ratings, from which known users are answered."""
+        return self._fitted[2]
+
+    @property
+    def model(self) -> RatingModel:
+        """The fitted module."""
+        return self._fitted[0]
+
+    # -- predicting -----------------------------------------------------------------------------------
+
+    def predict(self, users: ArrayLike, items: ArrayLike) -> NDArray[np.float32]:
+        """Predicted ratings of pairs of ids, on the scale; shape (n,).
+
+        A user or item without training ratings gets what the bias model knows; `predict_table` says which.
+        """
+        return self._predict_indices(*self._pair_indices(users, items))[0]
+
+    def predict_table(self, users: ArrayLike, items: ArrayLike) -> pl.DataFrame:
+        """Predictions with what stands behind them.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``user``, ``item``, ``prediction``, ``interval_low`` and ``interval_high`` (90 % coverage, null if the
+            model was fitted without validation) and ``fallback``: empty, ``user``, ``item`` or ``both``, for what
+            had no training ratings, so that the bias model answered.
+        """
+        user_index, item_index = self._pair_indices(users, items)
+        prediction, fallback = self._predict_indices(user_index, item_index)
+        low, high = self.history.scale
+        half = self._half_width
+        return pl.DataFrame(
+            {
+                "user": as_ids(users).tolist(),
+                "item": as_ids(items).tolist(),
+                "prediction": prediction,
+                "interval_low": None if half is None else (prediction - np.float32(half)).clip(low, high),
+                "interval_high": None if half is None else (prediction + np.float32(half)).clip(low, high),
+                "fallback": fallback,
+            },
+            schema_overrides={"interval_low": pl.Float32, "interval_high": pl.Float32, "fallback": pl.String},
+        )
+
+    def predict_ratings(self, pairs: Ratings) -> NDArray[np.float32]:
+        """Predictions for the pairs of `pairs`, in its row order: for evaluation on a part of a split."""
+        history = self.history
+        if pairs.users == history.users and pairs.items == history.items:
+            return self._predict_indices(pairs.user_index.astype(np.int64), pairs.indices.astype(np.int64))[0]
+        return self.predict(pairs.user_ids, pairs.item_ids)
+
+    def _pair_indices(self, users: ArrayLike, items: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        history = self.history
+        user_index, item_index = history.users.index(users), history.items.index(items)
+        if len(user_index) != len(item_index):
+            raise DataError(f"users and items differ in length: {len(user_index)} and {len(item_index)}")
+        return user_index, item_index
+
+    def _predict_indices(
+        self, users: NDArray[np.int64], items: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], list[str]]:
+        """Predictions on the scale, and the fallback used; −1 is an unknown index."""
+        model, floor, history = self._fitted
+        no_user = (users < 0) | (history.user_counts[users] == 0)
+        no_item = (items < 0) | (self._item_counts[items] == 0)
+        out = np.empty(len(users), dtype=np.float32)
+        known = ~(no_user | no_item)
+        if known.any():
+            out[known] = self._predict_known(model, users[known], items[known])
+        if not known.all():
+            out[~known] = _baseline(floor, users[~known], items[~known])
+        kinds = np.array(["", "user", "item", "both"], dtype=object)
+        return out.clip(*history.scale), kinds[no_user + 2 * no_item].tolist()
+
+    def _predict_known(
+        self, model: RatingModel, users: NDArray[np.int64], items: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        history = self.history
+        # a pair may be asked for twice, where a matrix of pairs holds it once
+        key, inverse = np.unique(users * history.n_items + items, return_inverse=True)
+        pairs = Ratings.from_indices(
+            history.users, history.items, key // history.n_items, key % history.n_items, np.zeros(len(key))
+        )
+        return predict_pairs(model, history, pairs)[inverse]
+
+    # -- recommending ---------------------------------------------------------------------------------
+
+    def recommend(
+        self, who: Id | Mapping[Any, float], n: int = 10, *, include_seen: bool = False
+    ) -> list[Recommendation]:
+        """The `n` items with the highest predicted rating.
+
+        Parameters
+        ----------
+        who : id, or dict of item id or title to rating
+            A user of the training ratings, or the ratings of someone never seen: they are answered at once, by the
+            same computation, without retraining.
+        include_seen : bool
+            Whether items that the user rated may be on the list.
+
+        Raises
+        ------
+        DataError
+            Unknown user, item or title, or a rating off the scale.
+        """
+        if isinstance(who, Mapping):
+            return self.fold_in(who).recommend(n, include_seen=include_seen)
+        items, scores = self._lists(np.array([self._user_index(who)]), n, include_seen)
+        return self._named(items[0], scores[0])
+
+    def recommend_table(
+        self, users: Iterable[Id] | None = None, n: int = 10, *, include_seen: bool = False
+    ) -> pl.DataFrame:
+        """Lists for many users (default: everyone), as a table of ``user``, ``rank``, ``item`` and ``score``."""
+        history = self.history
+        index = (
+            np.flatnonzero(history.user_counts)
+            if users is None
+            else np.array([self._user_index(user) for user in users], dtype=np.int64)
+        )
+        parts = []
+        for block in self._blocks_of(index):
+            items, scores = self._lists(block, n, include_seen)
+            filled = items >= 0
+            parts.append(
+                pl.DataFrame(
+                    {
+                        "user": history.users.ids[np.repeat(block, n).reshape(items.shape)[filled]].tolist(),
+                        "rank": np.tile(np.arange(1, n + 1, dtype=np.int32), (len(block), 1))[filled],
+                        "item": history.items.ids[items[filled]].tolist(),
+                        "score": scores[filled],
+                    }
+                )
+            )
+        if not parts:
+            raise DataError("there is no user to recommend to")
+        return pl.concat(parts)
+
+    @staticmethod
+    def _blocks_of(index: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        return (index[block] for block in user_blocks(len(index), USER_BLOCK))
+
+    def recommend_indices(self, users: NDArray[np.int64], n: int = 10) -> NDArray[np.int64]:
+        """Item indices of the lists of users given by index, seen items left out; (n_users, n), −1 fills up."""
+        blocks = [self._lists(block, n, include_seen=False)[0] for block in self._blocks_of(users)]
+        return np.concatenate(blocks) if blocks else np.empty((0, n), np.int64)
+
+    @torch.no_grad()
+    def _lists(
+        self, users: NDArray[np.int64], n: int, include_seen: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        model, floor, history = self._fitted
+        if n < 1:
+            raise DataError(f"the length of a list must be at least 1, got {n}")
+        items = np.full((len(users), n), -1, dtype=np.int64)
+        scores = np.full((len(users), n), np.nan, dtype=np.float32)
+        without = history.user_counts[users] == 0
+        for rows, answering in ((~without, model), (without, floor)):
+            if rows.any():
+                block = rating_block(history, users[rows], self.device)
+                seen = [] if include_seen else [history.history(user)[0].astype(np.int64) for user in users[rows]]
+                items[rows], scores[rows] = best_items(
+                    answering, answering.encode(block), n, seen, self._item_counts > 0
+                )
+        return items, scores.clip(*history.scale)
+
+    def _named(self, items: NDArray[np.int64], scores: NDArray[np.float32]) -> list[Recommendation]:
+        history = self.history
+        return [
+            Recommendation(
+                history.items.ids[item : item + 1].tolist()[0],
+                float(score),
+                str(history.items.ids[item] if history.titles is None else history.titles[item]),
+            )
+            for item, score in zip(items.tolist(), scores.tolist(), strict=True)
+            if item >= 0
+        ]
+
+    # -- people and things never seen -----------------------------------------------------------------
+
+    def fold_in(self, ratings: Mapping[Any, float]) -> FoldedIn:
+        """Someone who was not there at training: their ratings in, answers out, no retraining.
+
+        Parameters
+        ----------
+        ratings : dict of item id or title to rating
+        """
+        history = self.history
+        items = np.array([self._item_index(key) for key in ratings], dtype=np.int64)
+        return FoldedIn(
+            self,
+            Ratings.from_indices(
+                Vocabulary(np.zeros(1, np.int64)),
+                history.items,
+                np.zeros(len(items), np.int64),
+                items,
+                list(ratings.values()),
+                scale=history.scale,
+                titles=history.titles,
+                source="ratings of a new user",
+            )
+            if ratings
+            else Ratings.empty(Vocabulary(np.zeros(1, np.int64)), history.items, history.scale, history.titles),
+        )
+
+    def with_items(self, columns: Mapping[Id, Mapping[Id, float]], titles: Mapping[Id, str] | None = None) -> Self:
+        """A copy that also knows new items, from the ratings that known users gave them, without retraining.
+
+        Parameters
+        ----------
+        columns : dict of new item id to dict of user id to rating
+        titles : dict of new item id to title, optional
+
+        Raises
+        ------
+        DataError
+            An item that is known already, an unknown user, or no ratings.
+        NotImplementedError
+            The model has no encoder of items.
+        """
+        model, floor, history = self._fitted
+        ids = as_ids(list(columns))
+        if (history.items.index(ids) >= 0).any():
+            known = ids[history.items.index(ids) >= 0][0]
+            raise DataError(f"item {known!r} is known already; new ratings of known items need training")
+        triplets = [
+            (self._user_index(user), id_, rating) for id_, column in columns.items() for user, rating in column.items()
+        ]
+        user_index = np.array([user for user, _, _ in triplets], dtype=np.int64)
+        new = Ratings.from_indices(
+            Vocabulary.of(ids),
+            history.users,
+            Vocabulary.of(ids).index([id_ for _, id_, _ in triplets]),
+            user_index,
+            [rating for _, _, rating in triplets],
+            scale=history.scale,
+            source="ratings of new items",
+        )
+        block = rating_block(new, device=self.device)
+        items = Vocabulary.of(np.concatenate([history.items.ids, ids]))
+        old_place, new_place = items.index(history.items.ids), items.index(new.users.ids)
+        clone = copy.copy(self)
+        clone.__dict__.pop("_titles", None)
+        clone._model = extend_model(model, model.encode_items(block), old_place, new_place)
+        clone._floor = cast(Bias, extend_model(floor, floor.encode_items(block), old_place, new_place))
+        clone._history = extend_history(history, new, items, old_place, new_place, dict(titles or {}))
+        clone._item_counts = clone._history.item_counts
+        return clone
+
+    def _user_index(self, user: Id) -> int:
+        index = int(self.history.users.index([user])[0])
+        if index < 0:
+            raise DataError(
+                f"user {user!r} is not among the {self.history.n_users:,} known users; "
+                "for someone new, give their ratings instead"
+            )
+        return index
+
+    @cached_property
+    def _titles(self) -> TitleIndex | None:
+        titles = self.history.titles
+        return None if titles is None else TitleIndex(titles)
+
+    def _item_index(self, key: Any) -> int:
+        """Index of an item by id, by its id as text, or by title."""
+        items = self.history.items
+        index = int(items.index([items.parse(key) if isinstance(key, str) else key])[0])
+        if index >= 0:
+            return index
+        found = [] if self._titles is None or not isinstance(key, str) else self._titles.find(key)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            assert self._titles is not None
+            names = "; ".join(f"{self._titles.titles[i]} (id {items.ids[i]})" for i in found[:5])
+            raise DataError(f"{len(found)} items are called {key!r}: {names}; give the id")
+        hints = self._titles.similar(key) if self._titles is not None and isinstance(key, str) else []
+        hint = f"; did you mean {' or '.join(map(repr, hints))}?" if hints else "; items are known by id or title"
+        raise DataError(f"item {key!r} is not known{hint}")
+
+    # -- keeping --------------------------------------------------------------------------------------
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        held_out: Mapping[str, Ratings] | None = None,
+        metrics: dict[str, Any] | None = None,
+        history: bool = True,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        """Write a run folder, whole or not at all.
+
+        Parameters
+        ----------
+        held_out : dict of str to Ratings, optional
+            The ``validation`` and ``test`` parts, so that `hyvae evaluate` needs no source.
+        history : bool
+            Whether the training ratings go along. Without them known users cannot be answered, only new ones.
+        details : dict, optional
+            More provenance: source, split, command.
+        """
+        model, floor, ratings = self._fitted
+        weights = {f"model.{key}": value for key, value in model.answering_state().items()}
+        weights |= {f"floor.{key}": value for key, value in floor.answering_state().items()}
+        config = {
+            "model": self.name,
+            "preset": self.preset,
+            "settings": self.config.model_dump(mode="json"),
+            "plan": self.plan.model_dump(mode="json"),
+            "n_users": model.n_users,
+            "interval_half_width": self._half_width,
+        }
+        curves = [
+            {
+                "epoch": e.epoch,
+                "steps": e.steps,
+                "seconds": e.seconds,
+                "learning_rate": e.learning_rate,
+                "validation_rmse": e.validation_rmse,
+                **{f"loss_{name}": value for name, value in e.parts.items()},
+            }
+            for e in self.training.epochs
+        ]
+        best = {"best_epoch": self.training.best_epoch, "stopped_early": self.training.stopped_early}
+        write_run(
+            Run(
+                config=config,
+                weights=weights,
+                history=ratings,
+                item_counts=self._item_counts,
+                held_out=dict(held_out or {}),
+                curves=curves,
+                metrics=metrics or {},
+                provenance={**self.provenance, **best, **(details or {})},
+            ),
+            path,
+            with_history=history,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "cpu") -> Self:
+        """Read a run folder. Nothing in it is executed.
+
+        Raises
+        ------
+        RunError
+            Not a run, damaged, or written by a newer hyvae.
+        """
+        return cls.from_run(read_run(path), device=device)
+
+    @classmethod
+    def from_run(cls, run: Run, *, device: str = "cpu") -> Self:
+        """Make a recommender of what a run folder holds."""
+        config = run.config
+        settings = {**config["settings"], **config["plan"]}
+        self = cls(config["model"], preset=config["preset"], device=device, **settings)
+        history = run.history
+        self._model = self._build(config["n_users"], history.n_items, history.scale, seed=0)
+        self._floor = Bias(BiasConfig(), config["n_users"], history.n_items, history.scale)
+        for prefix, module in (("model.", self._model), ("floor.", self._floor)):
+            state = {key.removeprefix(prefix): value for key, value in run.weights.items() if key.startswith(prefix)}
+            module.load_state_dict(state, strict=False)
+            module.eval()
+        self._history, self._item_counts = history, run.item_counts
+        self._half_width, self.provenance = config["interval_half_width"], run.provenance
+        return self
+
+
+class FoldedIn:
+    """Someone never seen in training, with their ratings; made by `Recommender.fold_in`."""
+
+    def __init__(self, recommender: Recommender, ratings: Ratings) -> None:
+        self.recommender, self.ratings = recommender, ratings
+        model, floor, _ = recommender._fitted
+        self._model = model if len(ratings) else floor
+        with torch.no_grad():
+            self._code = self._model.encode(rating_block(ratings, device=recommender.device))
+
+    @torch.no_grad()
+    def predict(self, items: Iterable[Any]) -> NDArray[np.float32]:
+        """Predicted ratings of items by id or title, on the scale; shape (n,)."""
+        index = np.array([self.recommender._item_index(item) for item in items], dtype=np.int64)
+        columns, inverse = np.unique(index, return_inverse=True)
+        bounds = np.array([0, len(columns)])
+        pattern = SparsePattern.from_numpy(bounds, columns, self.ratings.n_items, self._code.device)
+        scores = self._model.score_pairs(self._code, pattern).cpu().numpy()
+        return scores[inverse].clip(*self.ratings.scale)
+
+    def recommend(self, n: int = 10, *, include_seen: bool = False) -> list[Recommendation]:
+        """The `n` items with the highest predicted rating."""
+        seen = [] if include_seen else [self.ratings.indices.astype(np.int64)]
+        items, scores = best_items(self._model, self._code, n, seen, self.recommender._item_counts > 0)
+        return self.recommender._named(items[0], scores[0].clip(*self.ratings.scale))
+
+
+class HyVAE(Recommender):
+    """Hy-VAE; ``HyVAE(preset="paper")`` is the paper's own."""
+
+    default_model: ClassVar[str] = "hyvae"
+
+
+class BiasModel(Recommender):
+    """Regularised global, user and item effects: the honest floor."""
+
+    default_model: ClassVar[str] = "bias"
+
+
+def _baseline(floor: Bias, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float32]:
+    """μ + b_u + b_i, with 0 for what has index −1."""
+    user, item = floor.user_bias.cpu().numpy(), floor.item_bias.cpu().numpy()
+    effects = np.where(users < 0, 0.0, user[users]) + np.where(items < 0, 0.0, item[items])
+    return (float(floor.mean) + effects).astype(np.float32)

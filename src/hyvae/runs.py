@@ -1,0 +1,281 @@
+"""The run folder: a trained model as files that execute nothing. DESIGN of the format: docs/architecture.md."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import uuid
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hyvae.errors import RunError
+from hyvae.ratings import Ratings, Vocabulary
+
+SCHEMA = 1
+CONFIG = "config.json"
+
+
+@dataclass
+class Run:
+    """What a run folder holds.
+
+    Attributes
+    ----------
+    config : dict
+        Model name, preset, settings, plan and sizes.
+    weights : dict of str to Tensor
+    history : Ratings
+        Training ratings; with no rating in it where the run was saved without them.
+    item_counts : (n_items,) int array
+        Training ratings of each item; kept also where the history is not.
+    held_out : dict of str to Ratings
+        ``validation`` and ``test`` ratings, where the run came from a split.
+    curves : list of dict
+        A row an epoch.
+    metrics, provenance : dict
+    """
+
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    history: Ratings
+    item_counts: NDArray[np.int64]
+    held_out: dict[str, Ratings] = field(default_factory=dict)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def write_run(run: Run, path: str | Path, *, with_history: bool = True) -> None:
+    """Write a run beside its place and rename it there, so that a reader sees the old run or the new one.
+
+    Raises
+    ------
+    RunError
+        `path` exists and is not a run, or cannot be written.
+    """
+    target = Path(path)
+    if target.exists() and not _is_replaceable(target):
+        raise RunError(f"{target} exists and is not a run of hyvae; choose another folder or remove it")
+    staging = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}"
+    try:
+        staging.mkdir(parents=True)
+        _write_files(run, staging, with_history)
+        _swap(staging, target)
+    except OSError as error:
+        raise RunError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _is_replaceable(target: Path) -> bool:
+    return target.is_dir() and ((target / CONFIG).is_file() or not any(target.iterdir()))
+
+
+def _swap(staging: Path, target: Path) -> None:
+    if not target.exists():
+        os.rename(staging, target)
+        return
+    old = target.parent / f"{staging.name}.old"
+    os.rename(target, old)
+    os.rename(staging, target)
+    shutil.rmtree(old)
+
+
+def _write_files(run: Run, folder: Path, with_history: bool) -> None:
+    save_file({key: tensor.cpu().contiguous() for key, tensor in run.weights.items()}, folder / "weights.safetensors")
+    _vocabulary_table(run).write_parquet(folder / "vocabulary.parquet")
+    if with_history:
+        _ratings_table(run.history).write_parquet(folder / "ratings.parquet")
+    if run.held_out:
+        parts = [_ratings_table(part).with_columns(pl.lit(name).alias("part")) for name, part in run.held_out.items()]
+        pl.concat(parts).write_parquet(folder / "split.parquet")
+    if run.curves:
+        pl.DataFrame(run.curves, infer_schema_length=None).write_parquet(folder / "curves.parquet")
+    _write_json(run.metrics, folder / "metrics.json")
+    _write_json(run.provenance, folder / "provenance.json")
+    # the config comes last and knows what the other files must be, so that a damaged run is recognised
+    files = {file.name: _sha256(file) for file in sorted(folder.iterdir()) if file.name != "metrics.json"}
+    ids = {"users": _id_type(run.history.users), "items": _id_type(run.history.items)}
+    _write_json(
+        {"schema": SCHEMA, **run.config, "ids": ids, "scale": run.history.scale, "files": files}, folder / CONFIG
+    )
+
+
+def read_run(path: str | Path) -> Run:
+    """Read and verify a run folder.
+
+    Raises
+    ------
+    RunError
+        Not a run, damaged, or written by a newer hyvae.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a folder; give the run folder that 'hyvae train … --out' wrote")
+    config = _read_json(folder / CONFIG)
+    if "schema" not in config or "files" not in config:
+        raise RunError(f"{folder} is not a run of hyvae: its {CONFIG} has no schema")
+    if config["schema"] > SCHEMA:
+        raise RunError(
+            f"{folder} has schema {config['schema']}, this hyvae reads up to {SCHEMA}; install a newer hyvae"
+        )
+    for name, digest in config["files"].items():
+        file = folder / name
+        if not file.is_file():
+            raise RunError(f"{folder} is damaged: {name} is missing; restore it or train again")
+        if _sha256(file) != digest:
+            raise RunError(f"{folder} is damaged: {name} differs from what was written; restore it or train again")
+    try:
+        return _read_files(folder, config)
+    except (SafetensorError, pl.exceptions.PolarsError, KeyError, ValueError) as error:
+        raise RunError(f"{folder} is damaged: {error}") from error
+
+
+def _read_files(folder: Path, config: dict[str, Any]) -> Run:
+    vocabulary = pl.read_parquet(folder / "vocabulary.parquet")
+    users, _ = _vocabulary(vocabulary, "user", config["ids"]["users"])
+    items, titles = _vocabulary(vocabulary, "item", config["ids"]["items"])
+    scale = (float(config["scale"][0]), float(config["scale"][1]))
+    empty = Ratings.empty(users, items, scale, titles)
+
+    def ratings(table: pl.DataFrame) -> Ratings:
+        return empty if table.is_empty() else _ratings(table, empty)
+
+    file = folder / "ratings.parquet"
+    history = ratings(pl.read_parquet(file)) if "ratings.parquet" in config["files"] else empty
+    held_out: dict[str, Ratings] = {}
+    if "split.parquet" in config["files"]:
+        split = pl.read_parquet(folder / "split.parquet")
+        for name in split["part"].unique(maintain_order=True):
+            held_out[name] = ratings(split.filter(pl.col("part") == name))
+    curves = pl.read_parquet(folder / "curves.parquet").to_dicts() if "curves.parquet" in config["files"] else []
+    return Run(
+        config=config,
+        item_counts=vocabulary.filter(pl.col("kind") == "item")["ratings"].to_numpy(),
+        weights=load_file(folder / "weights.safetensors"),
+        history=history,
+        held_out=held_out,
+        curves=curves,
+        metrics=_read_json(folder / "metrics.json"),
+        provenance=_read_json(folder / "provenance.json"),
+    )
+
+
+def _id_type(vocabulary: Vocabulary) -> str:
+    return "int64" if vocabulary.is_integer else "string"
+
+
+def _vocabulary_table(run: Run) -> pl.DataFrame:
+    def part(kind: str, vocabulary: Vocabulary, titles: Any, counts: Any) -> pl.DataFrame:
+        return pl.DataFrame(
+            {
+                "kind": [kind] * len(vocabulary),
+                "id": [str(id_) for id_ in vocabulary.ids.tolist()],
+                "title": titles if titles is not None else [None] * len(vocabulary),
+                "ratings": counts if counts is not None else [None] * len(vocabulary),
+            },
+            schema={"kind": pl.String, "id": pl.String, "title": pl.String, "ratings": pl.Int64},
+        )
+
+    titles = None if run.history.titles is None else run.history.titles.tolist()
+    users, items = run.history.users, run.history.items
+    return pl.concat([part("user", users, None, None), part("item", items, titles, run.item_counts)])
+
+
+def _vocabulary(table: pl.DataFrame, kind: str, id_type: str) -> tuple[Vocabulary, np.ndarray | None]:
+    rows = table.filter(pl.col("kind") == kind)
+    ids = rows["id"].cast(pl.Int64).to_numpy() if id_type == "int64" else _objects(rows["id"])
+    titles = None if rows["title"].null_count() == len(rows) else _objects(rows["title"])
+    return Vocabulary(ids), titles
+
+
+def _objects(column: pl.Series) -> np.ndarray:
+    out = np.empty(len(column), dtype=object)
+    out[:] = column.to_list()
+    return out
+
+
+def _ratings_table(ratings: Ratings) -> pl.DataFrame:
+    def ids(column: np.ndarray) -> pl.Series:
+        return pl.Series(column.tolist(), dtype=pl.String) if column.dtype == object else pl.Series(column)
+
+    columns: dict[str, Any] = {
+        "user": ids(ratings.user_ids),
+        "item": ids(ratings.item_ids),
+        "rating": ratings.values,
+    }
+    if ratings.timestamps is not None:
+        columns["timestamp"] = ratings.timestamps
+    return pl.DataFrame(columns)
+
+
+def _ratings(table: pl.DataFrame, like: Ratings) -> Ratings:
+    def index(vocabulary: Vocabulary, column: pl.Series) -> np.ndarray:
+        found = vocabulary.index(column.to_numpy() if vocabulary.is_integer else _objects(column))
+        if (found < 0).any():
+            raise ValueError(f"{column.name} ids are not in the vocabulary")
+        return found
+
+    return Ratings.from_indices(
+        like.users,
+        like.items,
+        index(like.users, table["user"]),
+        index(like.items, table["item"]),
+        table["rating"].to_numpy(),
+        scale=like.scale,
+        timestamps=table["timestamp"].to_numpy() if "timestamp" in table.columns else None,
+        titles=like.titles,
+    )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write_json(content: dict[str, Any], file: Path) -> None:
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise RunError(f"{file.parent} is not a run of hyvae: it has no {file.name}")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(f"{file} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{file} must hold a JSON object")
+    return content
+
+
+def provenance(train: Ratings, validation: Ratings | None, seed: int, device: str, seconds: float) -> dict[str, Any]:
+    """What a reader needs to tell, and to repeat, where a model came from."""
+    return {
+        "train": {"fingerprint": train.fingerprint, "ratings": len(train)},
+        "validation": None
+        if validation is None
+        else {"fingerprint": validation.fingerprint, "ratings": len(validation)},
+        "seed": seed,
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "seconds": round(seconds, 3),
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("hyvae", "torch", "numpy", "scipy", "polars", "scikit-learn")},
+        },
+        "machine": platform.machine(),
+    }

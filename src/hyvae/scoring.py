@@ -1,0 +1,120 @@
+"""A fitted model applied to ratings, by index: blocks of rows, codes of users, scores of pairs, and the best k."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hyvae.models.base import RatingBlock, RatingModel
+from hyvae.nn.sparse import SparsePattern
+from hyvae.ratings import Ratings
+
+USER_BLOCK = 1024
+ITEM_BLOCK = 16384
+
+
+def rating_block(ratings: Ratings, users: NDArray[np.int64] | None = None, device: str = "cpu") -> RatingBlock:
+    """Rows of `ratings` as a block on a device.
+
+    Parameters
+    ----------
+    users : (n_rows,) int array, optional
+        User indices; default: all, in order.
+    """
+    if users is None:
+        users = np.arange(ratings.n_users)
+        keys = np.arange(len(ratings))
+        crow = ratings.indptr
+    else:
+        counts = ratings.user_counts[users]
+        crow = np.concatenate([[0], np.cumsum(counts)])
+        keys = np.arange(crow[-1]) + np.repeat(ratings.indptr[users] - crow[:-1], counts)
+    return RatingBlock(
+        SparsePattern.from_numpy(crow, ratings.indices[keys], ratings.n_items, device),
+        torch.from_numpy(ratings.values[keys]).to(device),
+        torch.from_numpy(np.asarray(users, dtype=np.int64)).to(device),
+        torch.from_numpy(keys).to(device),
+    )
+
+
+def user_blocks(n_users: int, size: int = USER_BLOCK) -> Iterator[NDArray[np.int64]]:
+    """Indices 0 … n_users − 1 in consecutive blocks."""
+    for start in range(0, n_users, size):
+        yield np.arange(start, min(start + size, n_users))
+
+
+@torch.no_grad()
+def predict_pairs(model: RatingModel, history: Ratings, pairs: Ratings) -> NDArray[np.float32]:
+    """Predicted ratings of every (user, item) of `pairs`, each user answered from their row of `history`.
+
+    Not clipped. Both share their vocabularies.
+
+    Returns
+    -------
+    (n,) array
+        In the row order of `pairs`.
+    """
+    model.eval()
+    device = str(model.item_rows.device)
+    out = np.empty(len(pairs), dtype=np.float32)
+    for users in user_blocks(pairs.n_users):
+        users = users[pairs.user_counts[users] > 0]
+        if not len(users):
+            continue
+        codes = model.encode(rating_block(history, users, device))
+        wanted = rating_block(pairs, users, device)
+        assert wanted.keys is not None
+        out[wanted.keys.cpu().numpy()] = model.score_pairs(codes, wanted.pattern).cpu().numpy()
+    return out
+
+
+@torch.no_grad()
+def best_items(
+    model: RatingModel, codes: Tensor, n: int, exclude: list[NDArray[np.int64]], candidates: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The `n` items of highest score for each code, in blocks of items with a running top-k.
+
+    Parameters
+    ----------
+    codes : (n_users, width) tensor
+    exclude : n_users arrays of item indices
+        Items that a user's list must not contain.
+    candidates : (n_items,) bool array
+        Items that any list may contain.
+
+    Returns
+    -------
+    items : (n_users, n) int64 array
+        Best first; −1 where fewer than `n` remain.
+    scores : (n_users, n) float32 array
+        Not clipped; NaN where the item is −1.
+    """
+    device = codes.device
+    out_of_bounds = torch.from_numpy(~candidates).to(device)
+    rows = torch.from_numpy(np.repeat(np.arange(len(exclude)), [len(items) for items in exclude])).to(device)
+    columns = torch.from_numpy(np.concatenate([*exclude, np.empty(0, np.int64)]).astype(np.int64)).to(device)
+    best_scores = torch.full((len(codes), 0), -torch.inf, device=device)
+    best = torch.empty((len(codes), 0), dtype=torch.int64, device=device)
+    for start in range(0, model.n_items, ITEM_BLOCK):
+        stop = min(start + ITEM_BLOCK, model.n_items)
+        scores = model.score(codes, slice(start, stop)).clone()
+        scores[:, out_of_bounds[start:stop]] = -torch.inf
+        inside = (columns >= start) & (columns < stop)
+        scores[rows[inside], columns[inside] - start] = -torch.inf
+        top = torch.topk(scores, min(n, stop - start), dim=1)
+        best_scores = torch.cat([best_scores, top.values], 1)
+        best = torch.cat([best, top.indices + start], 1)
+        kept = torch.topk(best_scores, min(n, best.shape[1]), dim=1)
+        best_scores, best = kept.values, best.gather(1, kept.indices)
+    items, values = best.cpu().numpy(), best_scores.cpu().numpy()
+    missing = ~np.isfinite(values)
+    items[missing], values[missing] = -1, np.nan
+    short = n - items.shape[1]
+    return (
+        np.pad(items, ((0, 0), (0, short)), constant_values=-1),
+        np.pad(values, ((0, 0), (0, short)), constant_values=np.nan),
+    )
