@@ -1,0 +1,179 @@
+"""What every model is: a config, a module with its loss in named parts, and codes that score items.
+
+The trainer and the recommender know models through this interface only. A subclass fills in the hooks that it needs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from hyvae.nn.sparse import SparsePattern, sampled_product
+
+Shared = dict[str, Tensor]
+LossParts = dict[str, Tensor]
+
+
+class Config(BaseModel):
+    """Base of every config: frozen, validated, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainingPlan(Config):
+    """How a model wants to be trained. Seed and device are arguments of training, never of the plan."""
+
+    optimiser: Literal["adam", "rmsprop"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["constant", "one_cycle"] = Field(
+        "constant", description="learning rate over the run; see hyvae.nn.schedules"
+    )
+    epochs: int = Field(100, ge=0, description="passes over the training users; 0: nothing to train by gradient")
+    batch_users: int | None = Field(
+        500, gt=0, description="users in one optimiser step; none: one step is a pass over all users"
+    )
+    block_users: int = Field(4096, gt=0, description="users encoded at a time within a step: bounds the memory")
+    validate_every: int = Field(1, gt=0, description="epochs between two looks at the validation part")
+    patience: int | None = Field(
+        10, gt=0, description="validations without a better RMSE before training stops; none: never stops early"
+    )
+    gradient_clip: float | None = Field(None, gt=0, description="largest norm of all gradients together")
+
+
+class Preset(NamedTuple):
+    """A named pair of config and plan."""
+
+    config: Config
+    plan: TrainingPlan
+
+
+@dataclass(frozen=True, eq=False)
+class RatingBlock:
+    """Rows of the ratings matrix: some users with all their training ratings.
+
+    Attributes
+    ----------
+    pattern : SparsePattern
+        (n_rows, n_items).
+    values : (nnz,) tensor
+        Ratings.
+    users : (n_rows,) int64 tensor or None
+        Index of each row among the training users; None for people who were not there.
+    keys : (nnz,) int64 tensor or None
+        Row number of each rating in the training ratings.
+    """
+
+    pattern: SparsePattern
+    values: Tensor
+    users: Tensor | None = None
+    keys: Tensor | None = None
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """Number of ratings of each row, shape (n_rows,), in the type of the values."""
+        return self.pattern.crow.diff().to(self.values.dtype)
+
+
+class Step(NamedTuple):
+    """Where training stands. Sums over the blocks of a step are divided by these totals of the step."""
+
+    number: int
+    progress: float
+    seed: int
+    n_users: int
+    n_ratings: int
+
+
+class RatingModel(nn.Module, ABC):
+    """Base of the models.
+
+    A score is ⟨code of the user, row of the item⟩ + bias of the item; `finish` fills the buffers `item_rows`
+    (n_items, width) and `item_bias` (n_items,), which is all that answering needs besides the encoder. A model that
+    scores otherwise overrides `score` and `score_pairs`. `item_tables` names the state with one row an item.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    citation: ClassVar[str]
+    Config: ClassVar[type[Config]]
+    presets: ClassVar[dict[str, Preset]]
+
+    item_tables: ClassVar[tuple[str, ...]] = ("item_rows", "item_bias")
+
+    item_rows: Tensor
+    item_bias: Tensor
+
+    def __init__(self, config: Any, n_users: int, n_items: int, scale: tuple[float, float], width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.n_users, self.n_items, self.scale = n_users, n_items, scale
+        self.register_buffer("item_rows", torch.zeros(n_items, width))
+        self.register_buffer("item_bias", torch.zeros(n_items))
+
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        """How the names of parameters begin that only training needs: a saved run leaves them out."""
+        return ()
+
+    # -- training -------------------------------------------------------------------------------------
+
+    def prepare(self, train: RatingBlock) -> None:
+        """Take what the model needs from the training ratings, once, before the first step."""
+
+    def shared(self, train: RatingBlock, step: Step) -> Shared:
+        """Tensors that all blocks of a step use, computed once a step from all training ratings.
+
+        The trainer hands their gradients, added up over the blocks, back through here.
+        """
+        return {}
+
+    def loss(self, block: RatingBlock, shared: Shared, step: Step) -> LossParts:
+        """Named scalar parts whose sum is the block's share of the step's loss."""
+        return {}
+
+    def regularisation(self) -> LossParts:
+        """Named scalar parts that count once a step, whatever the blocks."""
+        return {}
+
+    @abstractmethod
+    def finish(self, train: RatingBlock) -> None:
+        """Fill the buffers from which answers are given."""
+
+    # -- answering ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encode(self, block: RatingBlock) -> Tensor:
+        """Codes of users from their ratings alone, shape (n_rows, width); a row may be empty."""
+
+    def score(self, codes: Tensor, items: slice) -> Tensor:
+        """Scores of a block of items for each code, shape (n_rows, n of the block), on the rating scale."""
+        return torch.addmm(self.item_bias[items], codes, self.item_rows[items].T)
+
+    def score_pairs(self, codes: Tensor, pattern: SparsePattern) -> Tensor:
+        """Scores at the positions of `pattern` (n_rows, n_items), shape (nnz,)."""
+        return sampled_product(codes, self.item_rows, pattern) + self.item_bias[pattern.col]
+
+    def encode_items(self, columns: RatingBlock) -> tuple[Tensor, Tensor]:
+        """Rows and biases of items from their ratings alone: (n, width) and (n,).
+
+        Parameters
+        ----------
+        columns : RatingBlock
+            One row an item, one column a training user.
+
+        Raises
+        ------
+        NotImplementedError
+            The model has no encoder of items.
+        """
+        raise NotImplementedError(f"{self.name} cannot encode new items; train again with them")
+
+    def answering_state(self) -> dict[str, Tensor]:
+        """The part of the state that a saved run keeps."""
+        return {key: value for key, value in self.state_dict().items() if not key.startswith(self.training_only)}

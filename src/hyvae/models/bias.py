@@ -1,0 +1,59 @@
+"""Regularised global, user and item effects: no taste at all, and the floor that a model must beat.
+
+Koren, Y. (2010). Factor in the neighbors: scalable and accurate collaborative filtering. ACM TKDD 4(1), § 2.1.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from hyvae.models.base import Config, Preset, RatingBlock, RatingModel, TrainingPlan
+from hyvae.nn.biases import fit_biases, fold_in_user_bias
+
+
+class BiasConfig(Config):
+    """Settings of the bias model."""
+
+    shrinkage: float = Field(5.0, gt=0, description="ratings at the mean added to each user and item")
+    sweeps: int = Field(10, ge=1, description="alternations between item and user effects")
+
+
+class Bias(RatingModel):
+    """r̂_ui = μ + b_u + b_i, each effect shrunk towards zero."""
+
+    name: ClassVar[str] = "bias"
+    title: ClassVar[str] = "Bias"
+    citation: ClassVar[str] = "Koren (2010), ACM TKDD 4(1), § 2.1"
+    Config: ClassVar[type[Config]] = BiasConfig
+    presets: ClassVar[dict[str, Preset]] = {"default": Preset(BiasConfig(), TrainingPlan(epochs=0))}
+
+    config: BiasConfig
+    mean: Tensor
+    user_bias: Tensor
+
+    def __init__(self, config: BiasConfig, n_users: int, n_items: int, scale: tuple[float, float]) -> None:
+        super().__init__(config, n_users, n_items, scale, width=1)
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("user_bias", torch.zeros(n_users))
+
+    def finish(self, train: RatingBlock) -> None:
+        """Alternate the effects to convergence."""
+        biases = fit_biases(train.values, train.pattern, self.config.shrinkage, sweeps=self.config.sweeps)
+        self.mean.copy_(biases.mean)
+        self.user_bias.copy_(biases.user)
+        self.item_bias.copy_(biases.item)
+        self.item_rows.fill_(1.0)
+
+    def encode(self, block: RatingBlock) -> Tensor:
+        """μ + b_u of each row, shape (n_rows, 1)."""
+        effect = fold_in_user_bias(block.values, block.pattern, self.mean, self.item_bias, self.config.shrinkage)
+        return (self.mean + effect).unsqueeze(1)
+
+    def encode_items(self, columns: RatingBlock) -> tuple[Tensor, Tensor]:
+        """b_i from the item's ratings and the effects of the users who gave them."""
+        effect = fold_in_user_bias(columns.values, columns.pattern, self.mean, self.user_bias, self.config.shrinkage)
+        return torch.ones(len(effect), 1), effect

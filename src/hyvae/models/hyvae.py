@@ -1,0 +1,489 @@
+"""Hy-VAE: a variational and a deterministic autoencoder that share an encoder input and fuse their outputs.
+
+Liu, J., Xiao, Y., Zhu, K., Zheng, W., Hsu, C.-H. (2022). Hybrid Variational Autoencoder for Collaborative Filtering.
+Equation numbers are the paper's. `docs/paper.md` sets the text beside each field, and says what it leaves open.
+
+One class, two presets. ``paper`` is the paper's model: a user's ratings in, one shared layer, two branches, a dense
+layer over both outputs. ``default`` makes the same idea two-sided: inputs carry the centred rating and its presence,
+the rows of the output layer also encode the item's own column, each step learns only from ratings that it hides, and
+an encoded user is refined in closed form.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan
+from hyvae.nn.biases import fit_biases, fold_in_user_bias
+from hyvae.nn.fusion import DenseFusion
+from hyvae.nn.hiding import hidden_ratings
+from hyvae.nn.latent import LOG_VARIANCE_RANGE, expected_relu, kl_to_standard_normal, sample
+from hyvae.nn.refinement import solve_refinement
+from hyvae.nn.schedules import kl_weight
+from hyvae.nn.sparse import SparsePattern, sampled_product, sparse_product
+
+ACTIVATIONS = {"relu": torch.relu, "selu": torch.selu, "tanh": torch.tanh}
+# tenths: a tenth hidden is what training does, and ten passes are all that every rating needs to be hidden once
+CROSS_FIT_FOLDS = 10
+
+
+class HyVAEConfig(Config):
+    """Settings of Hy-VAE; the defaults are the ``default`` preset."""
+
+    center: Literal["none", "global", "biases"] = Field(
+        "biases", description="subtracted from ratings: nothing, their mean, or mean + user and item effects"
+    )
+    bias_shrinkage: float = Field(5.0, gt=0, description="ratings at the mean added to each user and item effect")
+    fill: Literal["zero", "user_mean"] = Field("zero", description="what stands at unrated inputs (§ II)")
+    presence: bool = Field(True, description="second input channel: 1 where there is a rating")
+    row_scaling: bool = Field(True, description="divide the input sums by √(n + 1), n the number of ratings")
+    hide: float = Field(
+        0.1, ge=0, lt=1, description="share of ratings hidden from all inputs of a step, which learns from these only"
+    )
+
+    hidden: int = Field(128, gt=0, description="width of the shared pre-coding layer")
+    activation: Literal["relu", "selu", "tanh"] = "selu"
+    hidden_dropout: float = Field(0.4, ge=0, lt=1, description="dropout after the shared layer")
+    branches: Literal["both", "vae", "deep"] = Field("both", description="Table III switches one off")
+    latent: int = Field(32, gt=0, description="units of z")
+    deep_layers: tuple[int, ...] = Field(
+        (32,), min_length=1, description="widths of the deterministic encoder's layers; the last is its code"
+    )
+    deep_dropout: float = Field(0.0, ge=0, lt=1, description="dropout at the deterministic code")
+    decoder: int | None = Field(
+        None, gt=0, description="width of each branch's decoder layer; none: codes meet the item rows directly"
+    )
+
+    fusion: Literal["dense", "folded"] = Field(
+        "folded", description="dense: the paper's 2I → I layer; folded: the same functions with I × 2·width weights"
+    )
+    output_activation: Literal["none", "relu"] = Field("none", description="on V_V and V_D, before the dense fusion")
+    item_encoder: bool = Field(True, description="item rows are a free row plus an encoding of the item's column")
+    user_vectors: bool = Field(True, description="training adds a free vector to each user's code")
+    refine: float | None = Field(
+        80.0, gt=0, description="λ of the closed-form refinement of an encoded user; none: no refinement"
+    )
+
+    likelihood: Literal["gaussian", "multinomial"] = Field(
+        "gaussian", description="masked squared error, or eq. 3–4 (dense head only; predicts N_u·π_i)"
+    )
+    loss_reduction: Literal["rating", "user"] = Field(
+        "rating", description="errors are averaged over ratings, or summed within a user and averaged over users"
+    )
+    beta: float = Field(1e-3, ge=0, description="weight of the KL term (eq. 8)")
+    kl_warmup: float = Field(0.0, ge=0, le=1, description="share of the steps in which β rises from 0")
+    deep_loss: Literal["masked", "none"] = Field("none", description="L_Deep (eq. 9): squared error of V_D, or nothing")
+    l2: float = Field(5e-5, ge=0, description="weight of the summed squares of the weights in l2_scope")
+    l2_scope: Literal["all", "deep"] = Field("all", description="every weight matrix, or the deterministic branch's")
+    predict_with: Literal["mean", "mu"] = Field(
+        "mean", description="expected output over z ~ q(z|x), or the output at its mean"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        def refuse(when: bool, why: str) -> None:
+            if when:
+                raise ValueError(why)
+
+        dense = self.fusion == "dense"
+        refuse(dense and self.item_encoder, "item_encoder needs fusion='folded'")
+        refuse(dense and (self.decoder is None), "fusion='dense' needs a decoder width")
+        refuse(dense and self.user_vectors, "user_vectors needs fusion='folded'")
+        refuse(not dense and self.output_activation != "none", "output_activation='relu' needs fusion='dense'")
+        refuse(not dense and self.likelihood == "multinomial", "likelihood='multinomial' needs fusion='dense'")
+        nonlinear = self.output_activation != "none" or self.likelihood != "gaussian"
+        refuse(nonlinear and self.refine is not None, "refine needs a linear Gaussian output: set refine=none")
+        refuse(
+            self.likelihood == "multinomial" and (self.center != "none" or self.hide > 0),
+            "likelihood='multinomial' needs center='none' and hide=0",
+        )
+        exact = self.decoder is None or self.activation == "relu" or self.branches == "deep"
+        refuse(
+            self.predict_with == "mean" and not exact, "predict_with='mean' through a decoder needs activation='relu'"
+        )
+        return self
+
+
+PAPER = HyVAEConfig(
+    center="none",
+    presence=False,
+    row_scaling=False,
+    hide=0.0,
+    hidden=256,
+    activation="relu",
+    hidden_dropout=0.0,
+    latent=512,
+    deep_layers=(512,),
+    deep_dropout=0.8,
+    decoder=256,
+    fusion="dense",
+    item_encoder=False,
+    user_vectors=False,
+    refine=None,
+    beta=0.2,
+    deep_loss="masked",
+    l2=1e-4,
+    l2_scope="deep",
+)
+
+
+class HyVAE(RatingModel):
+    """Hybrid variational autoencoder."""
+
+    name: ClassVar[str] = "hyvae"
+    title: ClassVar[str] = "Hy-VAE"
+    citation: ClassVar[str] = (
+        "Liu, Xiao, Zhu, Zheng, Hsu (2022), Hybrid Variational Autoencoder for Collaborative Filtering"
+    )
+    Config: ClassVar[type[Config]] = HyVAEConfig
+    presets: ClassVar[dict[str, Preset]] = {
+        "default": Preset(
+            HyVAEConfig(),
+            TrainingPlan(
+                learning_rate=5e-3,
+                schedule="one_cycle",
+                epochs=160,
+                batch_users=None,
+                validate_every=20,
+                patience=None,
+            ),
+        ),
+        "paper": Preset(
+            PAPER, TrainingPlan(optimiser="rmsprop", learning_rate=1e-4, epochs=500, batch_users=500, patience=10)
+        ),
+    }
+    item_tables: ClassVar[tuple[str, ...]] = (
+        *RatingModel.item_tables,
+        "rating_table",
+        "presence_table",
+        "item_effect",
+    )
+
+    config: HyVAEConfig
+    mean: Tensor
+    item_effect: Tensor
+    user_effect: Tensor
+
+    def __init__(self, config: HyVAEConfig, n_users: int, n_items: int, scale: tuple[float, float]) -> None:
+        c = config
+        self.widths = (  # of what the variational and the deterministic branch hand to the head
+            0 if c.branches == "deep" else c.decoder or c.latent,
+            0 if c.branches == "vae" else c.decoder or c.deep_layers[-1],
+        )
+        width = sum(self.widths)
+        super().__init__(config, n_users, n_items, scale, width + 1)
+        for effect, shape in (("mean", ()), ("item_effect", (n_items,)), ("user_effect", (n_users,))):
+            self.register_buffer(effect, torch.zeros(shape))
+
+        self.rating_table = _table(n_items, c.hidden)
+        self.presence_table = _table(n_items, c.hidden) if c.presence else None
+        self.hidden_bias = nn.Parameter(torch.zeros(c.hidden))
+        if c.branches != "deep":
+            self.to_mean = nn.Linear(c.hidden, c.latent)
+            self.to_log_variance = nn.Linear(c.hidden, c.latent)
+            self.decode_z = nn.Linear(c.latent, c.decoder) if c.decoder else None
+        if c.branches != "vae":
+            sizes = (c.hidden, *c.deep_layers)
+            self.deep = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+            self.decode_deep = nn.Linear(c.deep_layers[-1], c.decoder) if c.decoder else None
+        self.user_vectors = _table(n_users, width) if c.user_vectors else None
+        if c.item_encoder:
+            self.user_rating_table = _table(n_users, c.hidden)
+            self.user_presence_table = _table(n_users, c.hidden) if c.presence else None
+            self.item_hidden_bias = nn.Parameter(torch.zeros(c.hidden))
+            self.to_item_row = nn.Linear(c.hidden, width)
+
+        self._deep_has_own_output = c.branches == "both" and c.deep_loss == "masked"
+        if c.fusion == "dense":
+            self.fusion = DenseFusion(self.widths, n_items, relu=c.output_activation == "relu")
+        else:
+            self.item_free = _table(n_items, width)
+            if c.center != "biases":
+                self.head_bias = nn.Parameter(torch.zeros(n_items))
+            if self._deep_has_own_output:
+                self.deep_rows = _table(n_items, self.widths[1])
+                self.deep_bias = nn.Parameter(torch.zeros(n_items))
+
+    # -- encoding -------------------------------------------------------------------------------------
+
+    def _activate(self, x: Tensor) -> Tensor:
+        return ACTIVATIONS[self.config.activation](x)
+
+    def _encode_rows(
+        self,
+        pattern: SparsePattern,
+        values: Tensor,
+        weights: Tensor | None,
+        tables: tuple[Tensor, Tensor | None],
+        bias: Tensor,
+    ) -> Tensor:
+        """Shared layer of rows (or columns) of centred ratings, those of weight 0 unseen; (n_rows, hidden)."""
+        rating_table, presence_table = tables
+        seen = torch.ones_like(values) if weights is None else weights
+        count = _row_sums(seen, pattern)
+        values = values * seen
+        filled: Tensor | float = 0.0
+        if self.config.fill == "user_mean":
+            # a row whose gaps hold its mean m is m everywhere plus what its ratings differ from m: sparse again
+            mean = _row_sums(values, pattern) / count.clamp_min(1.0)
+            values = values - mean[pattern.row] * seen
+            filled = mean.unsqueeze(1) * rating_table.sum(0)
+        total = sparse_product(values, rating_table, pattern) + filled
+        if presence_table is not None:
+            total = total + sparse_product(seen, presence_table, pattern)
+        return self._to_hidden(total, count, bias)
+
+    def _to_hidden(self, total: Tensor, count: Tensor, bias: Tensor) -> Tensor:
+        if self.config.row_scaling:
+            total = total * torch.rsqrt(count + 1.0).unsqueeze(1)
+        return dropout(self._activate(total + bias), self.config.hidden_dropout, self.training)
+
+    def _user_tables(self) -> tuple[Tensor, Tensor | None]:
+        return self.rating_table, self.presence_table
+
+    def _branches(self, hidden: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What both branches hand to the head, (n_rows, sum of widths), with μ and log σ² (eq. 5–6)."""
+        outputs: list[Tensor] = []
+        mean = log_variance = None
+        if self.config.branches != "deep":
+            mean = self.to_mean(hidden)
+            log_variance = self.to_log_variance(hidden).clamp(*LOG_VARIANCE_RANGE)
+            outputs.append(self._decode_variational(mean, log_variance))
+        if self.config.branches != "vae":
+            outputs.append(self._deterministic(hidden))
+        return torch.cat(outputs, 1), mean, log_variance
+
+    def _decode_variational(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        if self.training:
+            z = sample(mean, log_variance)
+            return z if self.decode_z is None else self._activate(self.decode_z(z))
+        if self.decode_z is None:
+            return mean
+        if self.config.predict_with == "mu":
+            return self._activate(self.decode_z(mean))
+        variance = log_variance.exp() @ self.decode_z.weight.square().T
+        return expected_relu(self.decode_z(mean), variance)
+
+    def _deterministic(self, hidden: Tensor) -> Tensor:
+        *inner, last = self.deep
+        for layer in inner:
+            hidden = self._activate(layer(hidden))
+        code = last(hidden)
+        if self.decode_deep is None:
+            return dropout(code, self.config.deep_dropout, self.training)
+        code = dropout(self._activate(code), self.config.deep_dropout, self.training)
+        return self._activate(self.decode_deep(code))
+
+    # -- training -------------------------------------------------------------------------------------
+
+    def prepare(self, train: RatingBlock) -> None:
+        """Fit the centring on all training ratings."""
+        c = self.config
+        if c.center == "global":
+            self.mean.copy_(train.values.mean())
+        elif c.center == "biases":
+            biases = fit_biases(train.values, train.pattern, c.bias_shrinkage)
+            self.mean.copy_(biases.mean)
+            self.item_effect.copy_(biases.item)
+            self.user_effect.copy_(biases.user)
+
+    def shared(self, train: RatingBlock, step: Step) -> Shared:
+        """Centring without the hidden ratings, and the item rows."""
+        c = self.config
+        weights = self._visible(train, step)
+        mean, item, user = self.mean, self.item_effect, self.user_effect
+        if c.center == "biases" and weights is not None:
+            biases = fit_biases(train.values, train.pattern, c.bias_shrinkage, weights)
+            mean, item, user = biases.mean, biases.item, biases.user
+        shared = {"mean": mean, "item_effect": item, "user_effect": user}
+        if c.fusion == "folded":
+            shared["item_rows"] = self._item_rows(train, weights, mean, item, user)
+        return shared
+
+    def _visible(self, block: RatingBlock, step: Step) -> Tensor | None:
+        if not self.config.hide:
+            return None
+        assert block.keys is not None
+        return (~hidden_ratings(step.seed, step.number, block.keys, self.config.hide)).to(block.values.dtype)
+
+    def _item_rows(
+        self, train: RatingBlock, weights: Tensor | None, mean: Tensor, item: Tensor, user: Tensor
+    ) -> Tensor:
+        if not self.config.item_encoder:
+            return self.item_free
+        columns, order = train.pattern.T, train.pattern.transpose.order
+        centred = train.values[order] - mean - item[columns.row] - user[columns.col]
+        return self.item_free + self._encode_columns(columns, centred, None if weights is None else weights[order])
+
+    def _encode_columns(self, columns: SparsePattern, centred: Tensor, weights: Tensor | None) -> Tensor:
+        tables = self.user_rating_table, self.user_presence_table
+        return self.to_item_row(self._encode_rows(columns, centred, weights, tables, self.item_hidden_bias))
+
+    def loss(self, block: RatingBlock, shared: Shared, step: Step) -> LossParts:
+        """L_rec + β·L_KL + L_Deep (eq. 9) of one block of users, on the ratings that the step hides (or on all)."""
+        c = self.config
+        assert block.users is not None
+        pattern, visible = block.pattern, self._visible(block, step)
+        baseline = shared["mean"] + shared["item_effect"][pattern.col] + shared["user_effect"][block.users][pattern.row]
+        centred = block.values - baseline
+        code, mean, log_variance = self._branches(
+            self._encode_rows(pattern, centred, visible, self._user_tables(), self.hidden_bias)
+        )
+        if self.user_vectors is not None:
+            code = code + self.user_vectors[block.users]
+        if visible is not None:
+            hidden = visible == 0
+            pattern, centred = pattern.where(hidden), centred[hidden]
+        # the expected number of hidden ratings, so that blocks on any machine divide by the same number
+        n_ratings = step.n_ratings * (c.hide or 1.0)
+        total = float(step.n_users) if c.loss_reduction == "user" else n_ratings
+
+        output, deep_output = self._outputs(code, shared, pattern)
+        if c.likelihood == "multinomial":
+            parts = {"rec": -(output * centred).sum() / total}  # eq. 4
+        else:
+            parts = {"rec": (centred - output).square().sum() / total}
+        if deep_output is not None:
+            parts["deep"] = (centred - deep_output).square().sum() / total
+        if mean is not None and log_variance is not None:
+            weight = kl_weight(step.progress, c.beta, c.kl_warmup)
+            parts["kl"] = weight * kl_to_standard_normal(mean, log_variance).sum() / step.n_users
+        return parts
+
+    def _outputs(self, code: Tensor, shared: Shared, pattern: SparsePattern) -> tuple[Tensor, Tensor | None]:
+        """x̂ (or log π, eq. 2) and, where it has a loss of its own, V_D, at the positions of `pattern`; (nnz,)."""
+        if self.config.fusion == "dense":
+            fused, deep = self.fusion(code)
+            if self.config.likelihood == "multinomial":
+                fused = torch.log_softmax(fused, 1)
+            at = pattern.row, pattern.col
+            return fused[at], deep[at] if self._deep_has_own_output else None
+        output = sampled_product(code, shared["item_rows"], pattern)
+        if self.config.center != "biases":
+            output = output + self.head_bias[pattern.col]
+        if not self._deep_has_own_output:
+            return output, None
+        deep = sampled_product(code[:, self.widths[0] :], self.deep_rows, pattern)
+        return output, deep + self.deep_bias[pattern.col]
+
+    def regularisation(self) -> LossParts:
+        """λ · summed squares of the weights in scope; biases are free."""
+        prefixes = (
+            ("",) if self.config.l2_scope == "all" else ("deep.", "decode_deep.", "fusion.outputs.1", "deep_rows")
+        )
+        weights = [p for name, p in self.named_parameters() if p.dim() == 2 and name.startswith(prefixes)]
+        if not self.config.l2 or not weights:
+            return {}
+        return {"l2": self.config.l2 * torch.stack([weight.square().sum() for weight in weights]).sum()}
+
+    # -- answering ------------------------------------------------------------------------------------
+
+    @property
+    def _folds(self) -> bool:
+        return self.config.output_activation == "none" and self.config.likelihood == "gaussian"
+
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        """Parameters that are folded into the item rows, or that only training uses."""
+        folded = ("fusion.", "item_free", "head_bias") if self._folds else ()
+        return (*folded, "user_vectors", "deep_rows", "deep_bias")
+
+    @torch.no_grad()
+    def finish(self, train: RatingBlock) -> None:
+        """Fold the head, and encode the columns, into item rows and biases."""
+        if self.config.fusion == "dense":
+            if not self._folds:
+                return
+            rows, bias = self.fusion.fold()
+        else:
+            rows = self._item_rows(train, None, self.mean, self.item_effect, self.user_effect)
+            bias = torch.zeros_like(self.item_bias) if self.config.center == "biases" else self.head_bias
+        self.item_rows[:, :-1] = rows
+        self.item_rows[:, -1] = 1.0
+        self.item_bias.copy_(bias + self.item_effect)
+
+    @torch.no_grad()
+    def encode(self, block: RatingBlock) -> Tensor:
+        """Codes of users, refined where the config says so; the last column is what the centring took away."""
+        c, pattern = self.config, block.pattern
+        if c.likelihood == "multinomial":
+            offset = _row_sums(block.values, pattern)  # N_u of eq. 3
+        else:
+            offset = self.mean.expand(pattern.shape[0])
+        taste = block.values - self.mean - self.item_effect[pattern.col]
+        effect = torch.zeros_like(block.counts)
+        if c.center == "biases":
+            effect = fold_in_user_bias(block.values, pattern, self.mean, self.item_effect, c.bias_shrinkage)
+        code, _, _ = self._branches(
+            self._encode_rows(pattern, taste - effect[pattern.row], None, self._user_tables(), self.hidden_bias)
+        )
+        if c.refine is not None:
+            residuals = taste - self._cross_fitted(block)
+            code = code + solve_refinement(residuals, self.item_rows[:, :-1], pattern, c.refine)
+        return torch.cat([code, (offset + effect).unsqueeze(1)], 1)
+
+    def _cross_fitted(self, block: RatingBlock) -> Tensor:
+        """Predictions of a user's own ratings above μ + b_i, each by an encoding that did not see it; (nnz,).
+
+        Residuals that the encoder has seen are optimistic, and would spoil the refinement.
+        """
+        c, pattern = self.config, block.pattern
+        taste = block.values - self.mean - self.item_effect[pattern.col]
+        fold = (torch.arange(pattern.nnz, device=taste.device) - pattern.crow[pattern.row]) % CROSS_FIT_FOLDS
+        predictions = torch.zeros_like(taste)
+        for held_out in range(min(CROSS_FIT_FOLDS, int(block.counts.max()) if pattern.nnz else 0)):
+            seen = (fold != held_out).to(taste.dtype)
+            effect = torch.zeros_like(block.counts)
+            if c.center == "biases":
+                effect = _row_sums(taste * seen, pattern) / (_row_sums(seen, pattern) + c.bias_shrinkage)
+            code, _, _ = self._branches(
+                self._encode_rows(pattern, taste - effect[pattern.row], seen, self._user_tables(), self.hidden_bias)
+            )
+            prediction = effect[pattern.row] + sampled_product(code, self.item_rows[:, :-1], pattern)
+            predictions = torch.where(fold == held_out, prediction, predictions)
+        return predictions
+
+    @torch.no_grad()
+    def score(self, codes: Tensor, items: slice) -> Tensor:
+        """Scores of a block of items; the unfoldable heads decode all items first."""
+        if self._folds:
+            return super().score(codes, items)
+        fused, _ = self.fusion(codes[:, :-1])
+        if self.config.likelihood == "multinomial":
+            return (codes[:, -1:] * torch.softmax(fused, 1))[:, items]  # E[x] = N_u·π (eq. 3)
+        return (codes[:, -1:] + fused + self.item_effect)[:, items]
+
+    @torch.no_grad()
+    def score_pairs(self, codes: Tensor, pattern: SparsePattern) -> Tensor:
+        """Scores at the positions of `pattern`."""
+        if self._folds:
+            return super().score_pairs(codes, pattern)
+        return self.score(codes, slice(None))[pattern.row, pattern.col]
+
+    @torch.no_grad()
+    def encode_items(self, columns: RatingBlock) -> tuple[Tensor, Tensor]:
+        """Rows and biases of items from their columns: the encoding alone, with a free row of zero."""
+        if not self.config.item_encoder:
+            return super().encode_items(columns)
+        pattern = columns.pattern
+        taste = columns.values - self.mean - self.user_effect[pattern.col]
+        effect = torch.zeros_like(columns.counts)
+        if self.config.center == "biases":
+            effect = fold_in_user_bias(columns.values, pattern, self.mean, self.user_effect, self.config.bias_shrinkage)
+        rows = self._encode_columns(pattern, taste - effect[pattern.row], None)
+        return torch.cat([rows, torch.ones_like(rows[:, :1])], 1), effect
+
+
+def _table(rows: int, width: int) -> nn.Parameter:
+    # small enough that the first predictions are the baseline's
+    return nn.Parameter(0.02 * torch.randn(rows, width))
+
+
+def _row_sums(values: Tensor, pattern: SparsePattern) -> Tensor:
+    return torch.zeros(pattern.shape[0], dtype=values.dtype, device=values.device).index_add_(0, pattern.row, values)

@@ -1,0 +1,250 @@
+"""One training loop for every model: it knows the hooks of `RatingModel`, and no model by name."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyvae.errors import TrainingError
+from hyvae.metrics import rmse
+from hyvae.models.base import LossParts, RatingBlock, RatingModel, Step, TrainingPlan
+from hyvae.nn import schedules
+from hyvae.ratings import Ratings
+from hyvae.scoring import predict_pairs, rating_block
+
+SCHEDULES = {"constant": schedules.constant, "one_cycle": schedules.one_cycle}
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    # the second moment follows within 100 steps: a run has few steps, and the default 0.999 would still be warming up
+    "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, betas=(0.9, 0.99)),
+    "rmsprop": lambda parameters, lr: torch.optim.RMSprop(parameters, lr=lr),
+}
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch came to; the rows of a run's ``curves.parquet``.
+
+    Attributes
+    ----------
+    epoch : int
+        From 1.
+    steps : int
+        Optimiser steps so far.
+    learning_rate : float
+        At the epoch's last step.
+    parts : dict of str to float
+        Each loss part, weighted as in the loss, averaged over the epoch's steps.
+    validation_rmse : float or None
+        Pooled, clipped to the scale; None where the epoch was not validated.
+    seconds : float
+        Since training began.
+    """
+
+    epoch: int
+    steps: int
+    learning_rate: float
+    parts: dict[str, float]
+    validation_rmse: float | None
+    seconds: float
+
+
+@dataclass
+class History:
+    """The course of a training run."""
+
+    epochs: list[EpochReport] = field(default_factory=list)
+    best_epoch: int | None = None
+    best_validation_rmse: float | None = None
+    stopped_early: bool = False
+    seconds: float = 0.0
+
+
+def train(
+    model: RatingModel,
+    ratings: Ratings,
+    plan: TrainingPlan,
+    *,
+    validation: Ratings | None = None,
+    seed: int = 0,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> History:
+    """Train a model in place, on the device it is on, and leave it ready to answer.
+
+    With a validation part the weights of the best validation RMSE are kept; without one, the last.
+
+    Parameters
+    ----------
+    ratings : Ratings
+        The only ratings that the weights learn from.
+    seed : int
+        Of the batches, of hidden ratings and of all noise. The caller's random state is left as it was.
+
+    Raises
+    ------
+    TrainingError
+        A loss part is not finite.
+    """
+    devices = [model.item_rows.device] if model.item_rows.is_cuda else []
+    with torch.random.fork_rng(devices=devices):
+        # not the seed itself: the weights were drawn from that, and the first noise would repeat them
+        torch.manual_seed(2 * seed + 1)
+        return _Run(model, ratings, plan, validation, seed).go(on_epoch)
+
+
+class _Run:
+    """The state of one call of `train`."""
+
+    def __init__(
+        self, model: RatingModel, ratings: Ratings, plan: TrainingPlan, validation: Ratings | None, seed: int
+    ) -> None:
+        self.model, self.ratings, self.plan, self.validation, self.seed = model, ratings, plan, validation, seed
+        self.device = str(model.item_rows.device)
+        self.users = np.flatnonzero(ratings.user_counts)
+        self.whole = rating_block(ratings, device=self.device)
+        batch = plan.batch_users or len(self.users)
+        self.steps_per_epoch = math.ceil(len(self.users) / batch)
+        self.total_steps = plan.epochs * self.steps_per_epoch
+        self.fixed_blocks = list(self._blocks(self.users)) if plan.batch_users is None else None
+        self.best_state: dict[str, Tensor] | None = None
+        self.history = History()
+
+    def go(self, on_epoch: Callable[[EpochReport], None] | None) -> History:
+        started = time.perf_counter()
+        with torch.no_grad():
+            self.model.prepare(self.whole)
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        optimiser = OPTIMISERS[self.plan.optimiser](parameters, self.plan.learning_rate) if parameters else None
+        number = 0
+        for epoch in range(1, self.plan.epochs + 1 if optimiser else 1):
+            assert optimiser is not None
+            sums: dict[str, float] = {}
+            for blocks in self._steps(epoch):
+                number += 1
+                for name, value in self._step(optimiser, blocks, number).items():
+                    sums[name] = sums.get(name, 0.0) + value / self.steps_per_epoch
+            due = epoch % self.plan.validate_every == 0 or epoch == self.plan.epochs
+            report = EpochReport(
+                epoch=epoch,
+                steps=number,
+                learning_rate=optimiser.param_groups[0]["lr"],
+                parts=sums,
+                validation_rmse=self._validate() if due else None,
+                seconds=time.perf_counter() - started,
+            )
+            self.history.epochs.append(report)
+            if on_epoch is not None:
+                on_epoch(report)
+            if self._should_stop(report):
+                self.history.stopped_early = True
+                break
+        if self.best_state is not None:
+            self.model.load_state_dict(self.best_state)
+        self.model.eval()
+        self.model.finish(self.whole)
+        self.history.seconds = time.perf_counter() - started
+        return self.history
+
+    # -- steps ----------------------------------------------------------------------------------------
+
+    def _blocks(self, users: np.ndarray) -> Iterator[RatingBlock]:
+        for start in range(0, len(users), self.plan.block_users):
+            yield rating_block(self.ratings, users[start : start + self.plan.block_users], self.device)
+
+    def _steps(self, epoch: int) -> Iterator[list[RatingBlock]]:
+        """The blocks of each step of an epoch."""
+        if self.fixed_blocks is not None:
+            yield self.fixed_blocks
+            return
+        assert self.plan.batch_users is not None
+        # a generator of its own for each epoch: the order of users does not depend on what else drew random numbers
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.users)
+        for start in range(0, len(order), self.plan.batch_users):
+            yield list(self._blocks(np.sort(order[start : start + self.plan.batch_users])))
+
+    def _step(self, optimiser: torch.optim.Optimizer, blocks: list[RatingBlock], number: int) -> dict[str, float]:
+        progress = (number - 1) / self.total_steps
+        rate = self.plan.learning_rate * SCHEDULES[self.plan.schedule](progress)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        step = Step(
+            number,
+            progress,
+            self.seed,
+            n_users=sum(block.pattern.shape[0] for block in blocks),
+            n_ratings=sum(block.pattern.nnz for block in blocks),
+        )
+        self.model.train()
+        optimiser.zero_grad(set_to_none=True)
+        shared = self.model.shared(self.whole, step)
+        # blocks accumulate into leaves, so that what is shared is back-propagated once, after the last block
+        leaves = {name: tensor.detach().requires_grad_(tensor.requires_grad) for name, tensor in shared.items()}
+        sums: dict[str, float] = {}
+        for block in blocks:
+            self._backward(self.model.loss(block, leaves, step), sums, step)
+        self._backward(self.model.regularisation(), sums, step)
+        learnt = [name for name, leaf in leaves.items() if leaf.grad is not None]
+        if learnt:
+            torch.autograd.backward([shared[name] for name in learnt], [leaves[name].grad for name in learnt])
+        if self.plan.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.gradient_clip)
+        optimiser.step()
+        return sums
+
+    def _backward(self, parts: LossParts, sums: dict[str, float], step: Step) -> None:
+        for name, part in parts.items():
+            value = float(part.detach())
+            if not math.isfinite(value):
+                raise TrainingError(self._diagnosis(name, value, step))
+            sums[name] = sums.get(name, 0.0) + value
+        if parts:
+            torch.stack(list(parts.values())).sum().backward()
+
+    def _diagnosis(self, name: str, value: float, step: Step) -> str:
+        broken = [key for key, parameter in self.model.named_parameters() if not torch.isfinite(parameter).all()]
+        cause = (
+            f"the weights {broken[0]!r} are no longer finite, so an earlier step was too long"
+            if broken
+            else "the step before was too long, or the ratings are far off the scale that the weights were made for"
+        )
+        return (
+            f"training stopped at step {step.number} of {self.total_steps}: loss part {name!r} is {value}; {cause}. "
+            f"Lower the learning rate (now {self.plan.learning_rate:g}) or set gradient_clip, for example 1.0"
+        )
+
+    # -- validation -----------------------------------------------------------------------------------
+
+    def _validate(self) -> float | None:
+        if self.validation is None or not len(self.validation):
+            return None
+        self.model.eval()
+        self.model.finish(self.whole)
+        predictions = predict_pairs(self.model, self.ratings, self.validation)
+        if not np.isfinite(predictions).all():
+            raise TrainingError(
+                "validation predictions are no longer finite: the last step was too long. "
+                f"Lower the learning rate (now {self.plan.learning_rate:g})"
+            )
+        return rmse(predictions.clip(*self.ratings.scale), self.validation.values)
+
+    def _should_stop(self, report: EpochReport) -> bool:
+        if report.validation_rmse is None:
+            return False
+        history = self.history
+        if history.best_validation_rmse is None or report.validation_rmse < history.best_validation_rmse:
+            history.best_validation_rmse, history.best_epoch = report.validation_rmse, report.epoch
+            self.best_state = _copy(self.model.state_dict())
+            return False
+        assert history.best_epoch is not None
+        since_best = (report.epoch - history.best_epoch) / self.plan.validate_every
+        return self.plan.patience is not None and since_best >= self.plan.patience
+
+
+def _copy(state: dict[str, Any]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
