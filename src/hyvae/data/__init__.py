@@ -1,0 +1,21 @@
+"""Reading, splitting and describing ratings."""
+
+from hyvae.data.describe import describe
+from hyvae.data.named import DATASETS, NamedDataset, load, names
+from hyvae.data.readers import read
+from hyvae.data.splits import Split, rows_fingerprint, split, split_rows
+from hyvae.data.tables import ratings_from_table
+
+__all__ = [
+    "DATASETS",
+    "NamedDataset",
+    "Split",
+    "describe",
+    "load",
+    "names",
+    "ratings_from_table",
+    "read",
+    "rows_fingerprint",
+    "split",
+    "split_rows",
+]

@@ -1,0 +1,66 @@
+"""`read`: the one entry for a named data set, a file, a zip or a folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hyvae.data.formats import ACCEPTED, read_path
+from hyvae.data.named import DATASETS, load
+from hyvae.data.text import ReadOptions
+from hyvae.errors import DataError
+from hyvae.ratings import Ratings
+
+
+def read(
+    source: str | Path,
+    *,
+    user: str | None = None,
+    item: str | None = None,
+    rating: str | None = None,
+    timestamp: str | None = None,
+    title: str | None = None,
+    separator: str | None = None,
+    scale: tuple[float, float] | None = None,
+) -> Ratings:
+    """Read ratings.
+
+    Parameters
+    ----------
+    source : str or Path
+        Name of a data set (see `hyvae.data.names`), or a path: text with a header line (.csv, .tsv, .txt),
+        MovieLens (.dat, zip or unpacked folder), Monti's matrices (.mat). A folder that is called like a
+        data set is written ``./name``.
+    user, item, rating, timestamp, title : str, optional
+        Names of the columns, where they are not guessed right from common names. An empty `timestamp` or
+        `title` leaves that column out.
+    separator : str, optional
+        Default: a tab for .tsv, else guessed from the first line.
+    scale : pair of float, optional
+        Lowest and highest rating that can be given. Default: declared for named sets, else the observed ones.
+
+    Returns
+    -------
+    Ratings
+        Ids are integers where every id of the column is written as a plain integer, else text.
+
+    Raises
+    ------
+    DataError
+        The source does not exist or cannot be used; the message names the place and the mend.
+    """
+    if not isinstance(source, str | Path):
+        raise DataError(f"read takes a path or a name, not {type(source).__name__}; for tables: Ratings.from_table")
+    options = ReadOptions(user, item, rating, timestamp, title, separator, scale)
+    if isinstance(source, str) and source in DATASETS:
+        given = [name for name, value in vars(options).items() if value is not None]
+        if given:
+            raise DataError(f"{source}: a named data set takes no {', '.join(given)}; give the path of its file")
+        return load(source)
+    # the functions of os.path answer for impossible names too, where those of pathlib raise
+    path = Path(os.path.expanduser(source))
+    if not os.path.exists(path):
+        raise DataError(
+            f"{source}: no such file or folder; accepted: {ACCEPTED}; or the name of a data set: {', '.join(DATASETS)}"
+        )
+    return read_path(path, options)

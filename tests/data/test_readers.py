@@ -1,0 +1,272 @@
+"""`read`: every format gives the same ratings; a bad file is refused by name, line and mend."""
+
+import zipfile
+
+import h5py
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hyvae.data import read
+from hyvae.errors import DataError
+from hyvae.ratings import Ratings
+
+EXPECTED = Ratings.from_arrays([1, 1, 2], [10, 20, 10], [3, 4.5, 5])
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a file and give its path."""
+
+    def write_file(name, content):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write_file
+
+
+class TestText:
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("a.csv", "user,item,rating\n1,10,3\n1,20,4.5\n2,10,5\n"),
+            ("a.csv", "userId,movieId,rating,timestamp\n2,10,5,7\n1,20,4.5,8\n1,10,3,9\n"),
+            ("a.CSV", "user,item,rating\r\n1,10,3\r\n1,20,4.5\r\n2,10,5"),
+            ("a.csv", "\ufeffuser,item,rating\n\n1,10,3\n\n1,20,4.5\n2,10,5\n\n\n"),
+            ("a.csv", "user,item,rating\r1,10,3\r1,20,4.5\r2,10,5\r"),
+            ("a.csv", "user;item;rating\n1;10;3\n1;20;4.5\n2;10;5\n"),
+            ("a.csv", 'comment,user,item,rating\n"a, b",1,10,3\n"line\nend",1,20,4.5\n,2,10,5\n'),
+            ("a.csv", " user_id , product_id , stars \n 1 , 10 , 3 \n1,20,4.5\n2,10,5\n"),
+            ("a.tsv", "reviewerID\tasin\toverall\n1\t10\t3\n1\t20\t4.5\n2\t10\t5\n"),
+            ("a.txt", "user|item|rating\n1|10|3\n1|20|4.5\n2|10|5\n"),
+            ("a.txt", "user::item::rating\n1::10::3\n1::20::4.5\n2::10::5\n"),
+            ("a.dat", "1::10::3::7\n1::20::4.5::8\n2::10::5::9\n"),
+            ("a.dat", "1::10::3\n1::20::4.5\n2::10::5\n"),
+            ("a.dat", "UserID::MovieID::Rating::Timestamp\n1::10::3::7\n1::20::4.5::8\n2::10::5::9\n"),
+            ("a.dat", "userID\tmovieID\trating\n1\t10\t3\n1\t20\t4.5\n2\t10\t5\n"),
+        ],
+    )
+    def test_layouts(self, write, name, content):
+        assert read(write(name, content)).fingerprint == EXPECTED.fingerprint
+        assert read(str(write(name, content))).fingerprint == EXPECTED.fingerprint
+
+    def test_named_columns_and_scale(self, write):
+        path = write("a.csv", "rating,who,what,mine,at\n9,1,10,3,7\n9,1,20,4.5,8\n9,2,10,5,6\n")
+        ratings = read(path, user="who", item="what", rating="mine", timestamp="at", scale=(0, 10))
+        assert ratings.fingerprint == EXPECTED.fingerprint
+        assert ratings.timestamps.tolist() == [7, 8, 6]
+        assert ratings.scale == (0.0, 10.0)
+
+    def test_named_separator(self, write):
+        path = write("a.csv", "user§item§rating\n1§10§3\n1§20§4.5\n2§10§5\n")
+        assert read(path, separator="§").fingerprint == EXPECTED.fingerprint
+
+    def test_dates(self, write):
+        path = write("a.csv", "user,item,rating,date\n1,1,1,1970-01-02 00:00:00\n2,1,1,1970-01-01 00:00:01\n")
+        assert read(path).timestamps.tolist() == [86_400, 1]
+
+    def test_titles(self, write):
+        path = write("a.csv", "user,item,rating,title\n1,10,3,Ten\n2,10,3,Other\n1,9,2,\n")
+        assert read(path).titles.tolist() == ["9", "Ten"]
+
+    def test_a_column_left_out(self, write):
+        path = write("a.csv", "user,item,rating,title,date\n1,10,3,Ten,unknown\n")
+        assert read(path, timestamp="", title="").titles is None
+
+    @pytest.mark.parametrize("ids", [["007", "7"], ["1", "01"], ["+1", "2"], ["1", "x"], ["99999999999999999999"]])
+    def test_ids_that_are_no_plain_integers_stay_text(self, write, ids):
+        rows = "".join(f"{id_},1,5\n" for id_ in ids)
+        assert read(write("a.csv", f"user,item,rating\n{rows}")).users.ids.tolist() == sorted(ids)
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, unique=True))
+    def test_integer_ids_come_back(self, write, ids):
+        rows = "".join(f"{id_},1,5\n" for id_ in ids)
+        assert read(write("a.csv", f"user,item,rating\n{rows}")).users.ids.tolist() == sorted(ids)
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), min_size=1, unique=True))
+    def test_text_ids_come_back_through_a_quoted_file(self, write, ids):
+        ids = [f"x{id_}" for id_ in ids]
+        table = pl.DataFrame({"user": ids, "item": ids, "rating": [1.0] * len(ids)})
+        ratings = read(write("a.csv", table.write_csv(quote_style="always")))
+        assert ratings.fingerprint == Ratings.from_table(table).fingerprint
+
+
+HEADER = "user,item,rating\n"
+BAD_TEXT = [
+    ("", "the file is empty"),
+    ("\n\n", "the file is empty"),
+    (HEADER, "no ratings"),
+    ("a,b,c\n1,2,3\n", "no column of users among 'a', 'b', 'c'; name it with user=…"),
+    (HEADER + "1,2,3\n1,3\n", "line 3: the rating is missing"),
+    (HEADER + "1,2,3\n\n,3,4\n", "line 4: the user id is missing"),
+    (HEADER + '1,2,3\n"",3,4\n', "line 3: the user id is missing"),
+    (HEADER + "1,2,3\n1,,4\n", "line 3: the item id is missing"),
+    (HEADER + '"1\n",2,3\n1,3,five\n', "line 4: the rating 'five' is no number"),
+    (HEADER + "1,2,3\n1,3,nan\n", "line 3: the rating is nan"),
+    (HEADER + "1,2,3\n1,3,-inf\n", "line 3: the rating is -inf"),
+    (HEADER + "1,2,3\n2,2,3\n1,2,4\n", r"more than once \(line 2 and line 4\)"),
+    (HEADER + "1,2,3,4\n", "not a table separated by ','"),
+    (HEADER + "1.0,2,3\n2.0,2,3\n", "the user ids are decimal numbers"),
+    ("user,item,rating,time\n1,2,3,4\n1,3,3,noon\n", "line 3: the timestamp 'noon' is no time"),
+    ("user,item,rating,time\n1,2,3,4\n1,3,3,\n", "line 3: the timestamp is missing"),
+    ("user,item,rating,time\n1,2,3,2020-01-01\n1,3,3,noon\n", "line 3: 'noon' is not a date"),
+    ("user,user,item,rating\n1,1,2,3\n", "more than one column is called 'user'"),
+    (HEADER.encode() + b"\xe9,2,3\n", "line 2: not UTF-8"),
+    (HEADER.encode("utf-16"), "not a text file"),
+]
+
+
+class TestRefusing:
+    @pytest.mark.parametrize(("content", "message"), BAD_TEXT)
+    def test_bad_text(self, write, content, message):
+        path = write("bad.csv", content)
+        with pytest.raises(DataError, match=message) as caught:
+            read(path)
+        assert str(caught.value).startswith(str(path))
+        assert "\n" not in str(caught.value)
+
+    def test_off_the_scale(self, write):
+        with pytest.raises(DataError, match="line 2: the rating 7 is off the declared scale 1 to 5"):
+            read(write("a.csv", "user,item,rating\n1,1,7\n"), scale=(1, 5))
+
+    def test_a_named_column_that_is_not_there(self, write):
+        with pytest.raises(DataError, match="no column 'who'; there are: 'user', 'item', 'rating'"):
+            read(write("a.csv", "user,item,rating\n1,1,7\n"), user="who")
+
+    def test_a_row_behind_a_very_long_field_is_counted(self, write):
+        path = write("a.csv", f"review,user,item,rating\n{'x' * 200_000},1,1,3\nshort,1,2,five\n")
+        with pytest.raises(DataError, match="data row 2: the rating 'five'"):
+            read(path)
+
+    def test_line_of_a_file_without_header(self, write):
+        with pytest.raises(DataError, match="line 3: the rating 'x' is no number"):
+            read(write("ratings.dat", "1::2::3::4\n\n1::3::x::4\n"))
+
+    @pytest.mark.parametrize("source", ["nowhere.csv", "no-such-set", "a\0b", "x" * 5000])
+    def test_nowhere(self, source):
+        with pytest.raises(DataError, match=r"no such file or folder; accepted: .*movielens-small"):
+            read(source)
+
+    @pytest.mark.parametrize("source", [None, 7, pl.DataFrame()])
+    def test_no_path(self, source):
+        with pytest.raises(DataError, match="a path or a name"):
+            read(source)
+
+    def test_unknown_ending(self, write):
+        with pytest.raises(DataError, match=r"unknown ending '\.xlsx'; accepted: .*\.csv"):
+            read(write("a.xlsx", "x"))
+
+    def test_empty_folder(self, tmp_path):
+        with pytest.raises(DataError, match=r"the folder holds no ratings.*ratings\.dat"):
+            read(tmp_path)
+
+    @pytest.mark.parametrize("name", ["a.zip", "a.mat"])
+    @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 torn", b"\x89HDF\r\n\x1a\n torn"])
+    def test_damaged_binaries(self, write, name, content):
+        path = write(name, content)
+        with pytest.raises(DataError, match=r"not (a )?readable") as caught:
+            read(path)
+        assert str(caught.value).startswith(str(path))
+
+    def test_options_beside_a_named_set(self):
+        with pytest.raises(DataError, match="takes no user, scale"):
+            read("movielens-small", user="who", scale=(1, 5))
+
+
+MOVIES_DAT = "20::Misérables, Les: 10:: Parts (1995)::Drama\n10::Toy Story (1995)::Comedy\n30::Unseen (1999)::War\n"
+MOVIES_CSV = 'movieId,title,genres\n20,"Misérables, Les (1995)",Drama\n10,Toy Story (1995),\n30,Unseen (1999),War\n'
+RATINGS_DAT = "1::10::3::7\n1::20::4.5::8\n2::10::5::9\n"
+RATINGS_CSV = "userId,movieId,rating,timestamp\n1,10,3,7\n1,20,4.5,8\n2,10,5,9\n"
+LAYOUTS = [
+    ("dat", RATINGS_DAT, MOVIES_DAT.encode("latin-1"), "Misérables, Les: 10:: Parts (1995)"),
+    ("dat", RATINGS_DAT, MOVIES_DAT.encode(), "Misérables, Les: 10:: Parts (1995)"),
+    ("csv", RATINGS_CSV, MOVIES_CSV.encode(), "Misérables, Les (1995)"),
+]
+
+
+@pytest.mark.parametrize(("ending", "ratings", "movies", "title"), LAYOUTS, ids=["latin-1", "utf-8", "csv"])
+class TestMovielens:
+    def check(self, ratings, title):
+        assert ratings.values.tolist() == [3.0, 4.5, 5.0]
+        assert ratings.items.ids.tolist() == [10, 20, 30]
+        assert ratings.titles.tolist() == ["Toy Story (1995)", title, "Unseen (1999)"]
+        assert ratings.timestamps.tolist() == [7, 8, 9]
+
+    def test_folder(self, tmp_path, write, ending, ratings, movies, title):
+        write(f"ratings.{ending}", ratings)
+        write(f"movies.{ending}", movies)
+        self.check(read(tmp_path), title)
+
+    def test_zip(self, tmp_path, ending, ratings, movies, title):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr(f"__MACOSX/deep/ratings.{ending}", "junk")
+            archive.writestr(f"ml/ratings.{ending}", ratings)
+            archive.writestr(f"ml/movies.{ending}", movies)
+        self.check(read(tmp_path / "a.zip"), title)
+
+
+def test_dat_finds_its_movies(write):
+    write("movies.dat", MOVIES_DAT)
+    assert read(write("ratings.dat", RATINGS_DAT)).n_items == 3
+
+
+def test_movielens_without_movies(tmp_path, write):
+    write("ratings.csv", RATINGS_CSV)
+    assert read(tmp_path).titles is None
+
+
+def test_listed_ids_and_rated_ids_share_one_type(tmp_path, write):
+    write("ratings.csv", RATINGS_CSV)
+    write("movies.csv", MOVIES_CSV.replace("30,", "tt30,"))
+    assert read(tmp_path).items.ids.tolist() == ["10", "20", "tt30"]
+
+
+def test_bad_movies(tmp_path, write):
+    write("ratings.csv", RATINGS_CSV)
+    write("movies.csv", "a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"its movies\.csv: no column movieId or title"):
+        read(tmp_path)
+
+
+def test_zip_without_ratings(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("readme", "x")
+    with pytest.raises(DataError, match=r"a\.zip: the zip holds no ratings"):
+        read(tmp_path / "a.zip")
+
+
+class TestMonti:
+    M = np.array([[0.0, 2.0, 0.0], [5.0, 0.0, 0.0]])  # users × items
+
+    def save(self, path, **change):
+        arrays = {"M": self.M, "Otraining": self.M == 2, "Otest": self.M == 5, **change}
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                if array is not None:
+                    file[name] = np.asarray(array, dtype=float).T
+        return path
+
+    def test_users_are_the_columns_of_the_stored_array(self, tmp_path):
+        ratings = read(self.save(tmp_path / "a.mat"))
+        assert (ratings.n_users, ratings.n_items) == (2, 3)
+        assert ratings.matrix.toarray().tolist() == self.M.tolist()
+        assert ratings.parts.tolist() == [0, 2]
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"Otest": None}, "no array Otest; expected a MATLAB 7.3"),
+            ({"Otest": np.ones((2, 2))}, "not numeric matrices of one shape"),
+            ({"Otest": np.ones((2, 3))}, "1 ratings are in Otraining and in Otest"),
+            ({"M": np.ones((2, 3))}, "4 ratings of M are neither in Otraining nor in Otest"),
+        ],
+    )
+    def test_bad_arrays(self, tmp_path, change, message):
+        with pytest.raises(DataError, match=message):
+            read(self.save(tmp_path / "a.mat", **change))

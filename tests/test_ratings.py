@@ -1,0 +1,175 @@
+"""`Ratings`: its constructors agree, its parts add up, its errors say what to mend."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from hyvae.errors import DataError
+from hyvae.ratings import Ratings, Vocabulary, as_ids, concatenate
+
+
+def distinct_pairs(ids):
+    """Lists of (user, item, rating) without repeated pairs."""
+    rating = st.sampled_from([0.5, 1.0, 2.5, 4.0, 5.0])
+    return st.lists(st.tuples(ids, ids, rating), min_size=1, max_size=30, unique_by=lambda row: row[:2])
+
+
+any_rows = st.one_of(distinct_pairs(st.integers(-(2**62), 2**62)), distinct_pairs(st.text(max_size=3)))
+
+
+def make(rows, **options):
+    users, items, values = (list(column) for column in zip(*rows, strict=True))
+    return Ratings.from_arrays(users, items, values, **options)
+
+
+SMALL = make([(7, 10, 3.0), (2, 30, 5.0), (2, 10, 1.0), (9, 20, 2.0)])
+
+
+class TestVocabulary:
+    def test_integers_are_sorted_and_found(self):
+        vocabulary = Vocabulary.of([5, 3, 5])
+        assert vocabulary.ids.tolist() == [3, 5]
+        assert vocabulary.index([5, 4, 3]).tolist() == [1, -1, 0]
+
+    def test_strings_keep_their_zeros_and_never_match_integers(self):
+        vocabulary = Vocabulary.of(["7", "007"])
+        assert vocabulary.ids.tolist() == ["007", "7"]
+        assert vocabulary.index([7]).tolist() == [-1]
+        assert Vocabulary.of([7]).index(["7"]).tolist() == [-1]
+
+    @given(st.lists(st.text(max_size=4), min_size=1))
+    def test_strings_sort_by_code_point(self, ids):
+        assert Vocabulary.of(ids).ids.tolist() == sorted(set(ids))
+
+    @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint64"])
+    def test_integers_of_any_width_become_int64(self, dtype):
+        assert as_ids(np.array([1, 2], dtype=dtype)).dtype == np.int64
+
+    @pytest.mark.parametrize("bad", [[1, "1"], [1.0], [True], [None], [2**63]])
+    def test_other_ids_are_refused(self, bad):
+        with pytest.raises(DataError, match="ids must"):
+            as_ids(bad)
+
+    def test_parse_keeps_the_type_of_the_vocabulary(self):
+        assert Vocabulary.of([7]).parse("007") == 7
+        assert Vocabulary.of([7]).parse("x") == "x"
+        assert Vocabulary.of(["7"]).parse("007") == "007"
+
+
+class TestMaking:
+    def test_rows_are_canonical(self):
+        assert SMALL.user_ids.tolist() == [2, 2, 7, 9]
+        assert SMALL.item_ids.tolist() == [10, 30, 10, 20]
+        assert SMALL.values.tolist() == [1.0, 5.0, 3.0, 2.0]
+
+    @given(any_rows, st.randoms(use_true_random=False))
+    def test_order_of_the_input_does_not_matter(self, rows, random):
+        shuffled = random.sample(rows, len(rows))
+        assert make(rows).fingerprint == make(shuffled).fingerprint
+
+    @given(any_rows)
+    def test_ids_and_values_come_back(self, rows):
+        ratings = make(rows)
+        back = zip(ratings.user_ids.tolist(), ratings.item_ids.tolist(), ratings.values.tolist(), strict=True)
+        assert sorted(back) == sorted(rows)
+
+    def test_scipy_agrees_and_keeps_stored_zeros(self):
+        matrix = sparse.coo_array(([0.0, 4.0], ([0, 2], [1, 0])), shape=(3, 2))
+        ratings = Ratings.from_scipy(matrix)
+        assert (len(ratings), ratings.n_users, ratings.n_items) == (2, 3, 2)
+        assert ratings.values.tolist() == [0.0, 4.0]
+        assert ratings.fingerprint == Ratings.from_scipy(matrix.tocsr()).fingerprint
+
+    def test_timestamps_and_titles_follow_their_rows(self):
+        ratings = Ratings.from_arrays([2, 1], [8, 9], [1, 2], timestamps=[20, 10], titles={8: "Eight"})
+        assert ratings.timestamps.tolist() == [10, 20]
+        assert ratings.titles.tolist() == ["Eight", "9"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (([], [], []), "no ratings"),
+            (([1], [1], [np.nan]), "rating number 1: the rating is nan"),
+            (([1], [1], [1e300]), "rating number 1: the rating is inf"),
+            (([1], [1], ["five"]), "must be a number"),
+            (([1, 1], [2, 2], [3, 4]), "user 1 rated item 2 more than once"),
+            (([1, 2], [2], [3]), "differ in length: 2, 1, 1"),
+            (([[1]], [2], [3]), "one-dimensional"),
+        ],
+    )
+    def test_bad_arrays(self, arguments, message):
+        with pytest.raises(DataError, match=message):
+            Ratings.from_arrays(*arguments)
+
+    def test_a_repeated_pair_is_named_by_both_places(self):
+        with pytest.raises(DataError, match="rating number 1 and rating number 3"):
+            Ratings.from_arrays([1, 2, 1], [5, 5, 5], [1, 2, 3])
+
+    def test_timestamps_of_another_length(self):
+        with pytest.raises(DataError, match="timestamps and ratings differ in length: 2, 1"):
+            Ratings.from_arrays([1], [1], [1], timestamps=[1, 2])
+
+    def test_off_the_scale(self):
+        with pytest.raises(DataError, match="rating number 2: the rating 6 is off the declared scale 1 to 5"):
+            Ratings.from_arrays([1, 2], [1, 1], [5, 6], scale=(1, 5))
+
+    @pytest.mark.parametrize("scale", [(5, 1), (1, np.inf), (np.nan, 5), (1,), (1, 2, 3), 5, ("low", "high")])
+    def test_bad_scale(self, scale):
+        with pytest.raises(DataError, match="lowest rating, then the highest"):
+            Ratings.from_arrays([1], [1], [3], scale=scale)
+
+    def test_a_scale_bound_without_exact_float32(self):
+        assert len(Ratings.from_arrays([1, 2], [1, 1], [0.1, 0.7], scale=(0.1, 0.7))) == 2
+
+
+class TestLooking:
+    def test_matrix(self):
+        assert SMALL.matrix.toarray().tolist() == [[1, 0, 5], [3, 0, 0], [0, 2, 0]]
+
+    def test_counts(self):
+        assert SMALL.user_counts.tolist() == [2, 1, 1]
+        assert SMALL.item_counts.tolist() == [2, 1, 1]
+
+    def test_history(self):
+        items, values = SMALL.history(0)
+        assert items.tolist() == [0, 2]
+        assert values.tolist() == [1.0, 5.0]
+
+    def test_fingerprint_sees_ids_and_values(self):
+        others = [make([(7, 10, 3.0)]), make([(7, 10, 4.0)]), make([(8, 10, 3.0)]), make([("7", "10", 3.0)])]
+        assert len({ratings.fingerprint for ratings in others}) == len(others)
+
+    def test_repr(self):
+        assert repr(SMALL) == "Ratings(4 ratings, 3 users × 3 items, scale 1–5)"
+
+
+class TestParting:
+    @given(any_rows, st.data())
+    def test_taking_parts_and_joining_them_gives_the_whole(self, rows, data):
+        ratings = make(rows, timestamps=list(range(len(rows))))
+        size = len(rows)
+        mask = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)), dtype=bool)
+        one, other = ratings.take(mask), ratings.take(np.flatnonzero(~mask))
+        whole = concatenate([other, one])
+        assert whole.fingerprint == ratings.fingerprint
+        assert whole.timestamps.tolist() == ratings.timestamps.tolist()
+        assert one.users == ratings.users
+        assert one.items == ratings.items
+
+    def test_the_order_of_taken_rows_does_not_matter(self):
+        assert SMALL.take(np.array([3, 0])).fingerprint == SMALL.take(np.array([0, 3])).fingerprint
+
+    def test_joining_keeps_the_sources_own_parts(self):
+        ratings = Ratings.from_indices(
+            SMALL.users, SMALL.items, np.array([0, 1]), np.array([1, 1]), [1, 2], parts=np.array([2, 0])
+        )
+        joined = concatenate([ratings.take(np.array([1])), ratings.take(np.array([0]))])
+        assert joined.parts.tolist() == [2, 0]
+
+    def test_joining_what_does_not_fit(self):
+        with pytest.raises(DataError, match="same users and items"):
+            concatenate([SMALL, make([(1, 1, 1.0)])])
+        with pytest.raises(DataError, match="at least one"):
+            concatenate([])
