@@ -156,6 +156,11 @@ class Recommender:
         return self._fitted[2]
 
     @property
+    def item_counts(self) -> NDArray[np.int64]:
+        """Training ratings of each item, shape (n_items,); known also to a run saved without histories."""
+        return self._item_counts
+
+    @property
     def model(self) -> RatingModel:
         """The fitted module."""
         return self._fitted[0]
@@ -201,6 +206,12 @@ class Recommender:
         if pairs.users == history.users and pairs.items == history.items:
             return self._predict_indices(pairs.user_index.astype(np.int64), pairs.indices.astype(np.int64))[0]
         return self.predict(pairs.user_ids, pairs.item_ids)
+
+    def predict_baseline(self, pairs: Ratings) -> NDArray[np.float32]:
+        """What the bias model, fitted on the same ratings, predicts for `pairs`: the honest floor; shape (n,)."""
+        _, floor, history = self._fitted
+        users, items = history.users.index(pairs.user_ids), history.items.index(pairs.item_ids)
+        return _baseline(floor, users, items).clip(*history.scale)
 
     def _pair_indices(self, users: ArrayLike, items: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         history = self.history

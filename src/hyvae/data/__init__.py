@@ -1,7 +1,8 @@
 """Reading, splitting and describing ratings."""
 
 from hyvae.data.describe import describe
-from hyvae.data.named import DATASETS, NamedDataset, load, names
+from hyvae.data.named import DATASETS, NamedDataset, find_local, load, names
+from hyvae.data.pairs import read_pairs
 from hyvae.data.readers import read
 from hyvae.data.splits import Split, rows_fingerprint, split, split_rows
 from hyvae.data.tables import ratings_from_table
@@ -11,10 +12,12 @@ __all__ = [
     "NamedDataset",
     "Split",
     "describe",
+    "find_local",
     "load",
     "names",
     "ratings_from_table",
     "read",
+    "read_pairs",
     "rows_fingerprint",
     "split",
     "split_rows",

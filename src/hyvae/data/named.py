@@ -148,6 +148,15 @@ def _local_copy(dataset: NamedDataset) -> Path:
     raise DataError(f"{dataset.name}: not found in {folder} ({DATA_FOLDER_VARIABLE}); {mend}")
 
 
+def find_local(name: str) -> str:
+    """Say where a named data set would be read from."""
+    dataset = DATASETS[name]
+    try:
+        return str(_local_copy(dataset)) if dataset.files else "comes with hyvae"
+    except DataError:
+        return "not found"
+
+
 def _check_counts(dataset: NamedDataset, ratings: Ratings) -> None:
     counts = (
         ("ratings", len(ratings), dataset.ratings),

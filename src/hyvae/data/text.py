@@ -181,14 +181,8 @@ class TextTable:
 def choose_columns(names: Sequence[str], options: ReadOptions, source: str) -> Columns:
     """Columns as the caller named them, else guessed from common names."""
     given = {role: getattr(options, role) for role in COMMON_NAMES}
-    # reversed, so that of two spellings of one name the first column wins
-    free = [name for name in reversed(names) if name not in given.values()]
-    plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in free}
-
-    def guess(role: str) -> str | None:
-        return next((plain[name] for name in COMMON_NAMES[role] if name in plain), None)
-
-    chosen = {role: guess(role) if name is None else name or None for role, name in given.items()}
+    free = [name for name in names if name not in given.values()]
+    chosen = {role: guess_column(free, role) if name is None else name or None for role, name in given.items()}
     for role, name in chosen.items():
         if f"{name}_duplicated_0" in names:  # what Polars calls the second of two columns
             raise DataError(f"{source}: more than one column is called {name!r}; rename one in the header line")
@@ -206,6 +200,12 @@ def choose_columns(names: Sequence[str], options: ReadOptions, source: str) -> C
     )
     require_columns(names, columns, source)
     return columns
+
+
+def guess_column(names: Sequence[str], role: str) -> str | None:
+    """Find the column that plays a role by its common names; of two spellings of one name the first wins."""
+    plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(names)}
+    return next((plain[name] for name in COMMON_NAMES[role] if name in plain), None)
 
 
 def guess_separator(data: bytes) -> str:

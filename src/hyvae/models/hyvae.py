@@ -67,19 +67,33 @@ class HyVAEConfig(Config):
     item_encoder: bool = Field(True, description="item rows are a free row plus an encoding of the item's column")
     user_vectors: bool = Field(True, description="training adds a free vector to each user's code")
     refine: float | None = Field(
-        80.0, gt=0, description="λ of the closed-form refinement of an encoded user; none: no refinement"
+        40.0, gt=0, description="λ of the closed-form refinement of an encoded user; none: no refinement"
     )
 
     likelihood: Literal["gaussian", "multinomial"] = Field(
         "gaussian", description="masked squared error, or eq. 3–4 (dense head only; predicts N_u·π_i)"
     )
-    loss_reduction: Literal["rating", "user"] = Field(
-        "rating", description="errors are averaged over ratings, or summed within a user and averaged over users"
+    loss_reduction: Literal["elbo", "rating", "user"] = Field(
+        "elbo",
+        description="elbo: squared errors averaged over ratings, KL over as many and times 2s² (s² the variance that "
+        "centring leaves), so that β = 1 is the bound of a Gaussian likelihood; rating: errors averaged over ratings, "
+        "KL over users; user: errors summed within a user, all averaged over users",
     )
-    beta: float = Field(1e-3, ge=0, description="weight of the KL term (eq. 8)")
+    beta: float = Field(0.05, ge=0, description="weight of the KL term (eq. 8)")
     kl_warmup: float = Field(0.0, ge=0, le=1, description="share of the steps in which β rises from 0")
+    vae_loss: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="share of L_rec that the variational branch must earn alone: keeps it from collapse",
+    )
     deep_loss: Literal["masked", "none"] = Field("none", description="L_Deep (eq. 9): squared error of V_D, or nothing")
-    l2: float = Field(5e-5, ge=0, description="weight of the summed squares of the weights in l2_scope")
+    l2: float = Field(50.0, ge=0, description="weight of the summed squares of the weights in l2_scope")
+    l2_against: Literal["sum", "mean"] = Field(
+        "sum",
+        description="l2 weighs against the sum of all squared errors (the ratio of residual to prior variance, the "
+        "same at any number of ratings), or against their mean",
+    )
     l2_scope: Literal["all", "deep"] = Field("all", description="every weight matrix, or the deterministic branch's")
     predict_with: Literal["mean", "mu"] = Field(
         "mean", description="expected output over z ~ q(z|x), or the output at its mean"
@@ -95,6 +109,8 @@ class HyVAEConfig(Config):
         refuse(dense and self.item_encoder, "item_encoder needs fusion='folded'")
         refuse(dense and (self.decoder is None), "fusion='dense' needs a decoder width")
         refuse(dense and self.user_vectors, "user_vectors needs fusion='folded'")
+        refuse(dense and self.vae_loss > 0, "vae_loss needs fusion='folded'")
+        refuse(self.l2_against == "sum" and not self.l2, "l2_against='sum' needs a positive l2")
         refuse(not dense and self.output_activation != "none", "output_activation='relu' needs fusion='dense'")
         refuse(not dense and self.likelihood == "multinomial", "likelihood='multinomial' needs fusion='dense'")
         nonlinear = self.output_activation != "none" or self.likelihood != "gaussian"
@@ -128,7 +144,10 @@ PAPER = HyVAEConfig(
     refine=None,
     beta=0.2,
     deep_loss="masked",
+    vae_loss=0.0,
+    loss_reduction="rating",
     l2=1e-4,
+    l2_against="mean",
     l2_scope="deep",
 )
 
@@ -148,10 +167,10 @@ class HyVAE(RatingModel):
             TrainingPlan(
                 learning_rate=5e-3,
                 schedule="one_cycle",
-                epochs=160,
+                epochs=140,
                 batch_users=None,
-                validate_every=20,
-                patience=None,
+                validate_every=10,
+                patience=5,
             ),
         ),
         "paper": Preset(
@@ -169,6 +188,8 @@ class HyVAE(RatingModel):
     mean: Tensor
     item_effect: Tensor
     user_effect: Tensor
+    residual_variance: Tensor
+    z_scale: Tensor
 
     def __init__(self, config: HyVAEConfig, n_users: int, n_items: int, scale: tuple[float, float]) -> None:
         c = config
@@ -177,9 +198,12 @@ class HyVAE(RatingModel):
             0 if c.branches == "vae" else c.decoder or c.deep_layers[-1],
         )
         width = sum(self.widths)
+        self.n_ratings = 1  # of training, known from prepare on
         super().__init__(config, n_users, n_items, scale, width + 1)
         for effect, shape in (("mean", ()), ("item_effect", (n_items,)), ("user_effect", (n_users,))):
             self.register_buffer(effect, torch.zeros(shape))
+        self.register_buffer("residual_variance", torch.ones(()))
+        self.register_buffer("z_scale", torch.ones(()))
 
         self.rating_table = _table(n_items, c.hidden)
         self.presence_table = _table(n_items, c.hidden) if c.presence else None
@@ -188,17 +212,22 @@ class HyVAE(RatingModel):
             self.to_mean = nn.Linear(c.hidden, c.latent)
             self.to_log_variance = nn.Linear(c.hidden, c.latent)
             self.decode_z = nn.Linear(c.latent, c.decoder) if c.decoder else None
+            # starts with less noise than the prior's, and the same for everyone
+            nn.init.constant_(self.to_log_variance.bias, -1.0)
+            nn.init.normal_(self.to_log_variance.weight, std=0.1 * c.hidden**-0.5)
         if c.branches != "vae":
             sizes = (c.hidden, *c.deep_layers)
             self.deep = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
             self.decode_deep = nn.Linear(c.deep_layers[-1], c.decoder) if c.decoder else None
-        self.user_vectors = _table(n_users, width) if c.user_vectors else None
+        self.user_vectors = _table(n_users, width, 0.001) if c.user_vectors else None
         if c.item_encoder:
             self.user_rating_table = _table(n_users, c.hidden)
             self.user_presence_table = _table(n_users, c.hidden) if c.presence else None
             self.item_hidden_bias = nn.Parameter(torch.zeros(c.hidden))
             self.to_item_row = nn.Linear(c.hidden, width)
 
+        if c.decoder is None:
+            self._scale_linear_heads()
         self._deep_has_own_output = c.branches == "both" and c.deep_loss == "masked"
         if c.fusion == "dense":
             self.fusion = DenseFusion(self.widths, n_items, relu=c.output_activation == "relu")
@@ -209,6 +238,15 @@ class HyVAE(RatingModel):
             if self._deep_has_own_output:
                 self.deep_rows = _table(n_items, self.widths[1])
                 self.deep_bias = nn.Parameter(torch.zeros(n_items))
+
+    def _scale_linear_heads(self) -> None:
+        """Start the linear maps from hidden units to codes at unit gain: both sides must move for either to learn."""
+        heads = [getattr(self, name) for name in ("to_mean", "to_item_row") if hasattr(self, name)]
+        if self.config.branches != "vae":
+            heads.append(self.deep[-1])
+        for head in heads:
+            nn.init.normal_(head.weight, std=head.in_features**-0.5)
+            nn.init.zeros_(head.bias)
 
     # -- encoding -------------------------------------------------------------------------------------
 
@@ -252,7 +290,8 @@ class HyVAE(RatingModel):
         outputs: list[Tensor] = []
         mean = log_variance = None
         if self.config.branches != "deep":
-            mean = self.to_mean(hidden)
+            # in units of the code, as the deterministic branch's output is, and then of z, whose prior is N(0, 1)
+            mean = self.to_mean(hidden) / self.z_scale
             log_variance = self.to_log_variance(hidden).clamp(*LOG_VARIANCE_RANGE)
             outputs.append(self._decode_variational(mean, log_variance))
         if self.config.branches != "vae":
@@ -262,9 +301,9 @@ class HyVAE(RatingModel):
     def _decode_variational(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         if self.training:
             z = sample(mean, log_variance)
-            return z if self.decode_z is None else self._activate(self.decode_z(z))
+            return self.z_scale * z if self.decode_z is None else self._activate(self.decode_z(z))
         if self.decode_z is None:
-            return mean
+            return self.z_scale * mean
         if self.config.predict_with == "mu":
             return self._activate(self.decode_z(mean))
         variance = log_variance.exp() @ self.decode_z.weight.square().T
@@ -285,6 +324,7 @@ class HyVAE(RatingModel):
     def prepare(self, train: RatingBlock) -> None:
         """Fit the centring on all training ratings."""
         c = self.config
+        self.n_ratings = train.pattern.nnz
         if c.center == "global":
             self.mean.copy_(train.values.mean())
         elif c.center == "biases":
@@ -292,6 +332,11 @@ class HyVAE(RatingModel):
             self.mean.copy_(biases.mean)
             self.item_effect.copy_(biases.item)
             self.user_effect.copy_(biases.user)
+        baseline = self.mean + self.item_effect[train.pattern.col] + self.user_effect[train.pattern.row]
+        self.residual_variance.copy_((train.values - baseline).var(correction=0))
+        if c.decoder is None and c.l2_against == "sum":
+            # z is standard normal a priori; every other code has the prior variance s² / l2 that its L2 term means
+            self.z_scale.copy_((self.residual_variance / c.l2).sqrt())
 
     def shared(self, train: RatingBlock, step: Step) -> Shared:
         """Centring without the hidden ratings, and the item rows."""
@@ -349,11 +394,17 @@ class HyVAE(RatingModel):
             parts = {"rec": -(output * centred).sum() / total}  # eq. 4
         else:
             parts = {"rec": (centred - output).square().sum() / total}
+        if c.vae_loss and c.branches == "both":
+            z = self.widths[0]
+            alone = sampled_product(code[:, :z], shared["item_rows"][:, :z], pattern)
+            parts["rec"] = (1 - c.vae_loss) * parts["rec"]
+            parts["vae"] = c.vae_loss * (centred - alone).square().sum() / total
         if deep_output is not None:
             parts["deep"] = (centred - deep_output).square().sum() / total
         if mean is not None and log_variance is not None:
-            weight = kl_weight(step.progress, c.beta, c.kl_warmup)
-            parts["kl"] = weight * kl_to_standard_normal(mean, log_variance).sum() / step.n_users
+            kl = kl_to_standard_normal(mean, log_variance).sum()
+            scale = 2 * self.residual_variance / step.n_ratings if c.loss_reduction == "elbo" else 1 / step.n_users
+            parts["kl"] = kl_weight(step.progress, c.beta, c.kl_warmup) * scale * kl
         return parts
 
     def _outputs(self, code: Tensor, shared: Shared, pattern: SparsePattern) -> tuple[Tensor, Tensor | None]:
@@ -380,7 +431,8 @@ class HyVAE(RatingModel):
         weights = [p for name, p in self.named_parameters() if p.dim() == 2 and name.startswith(prefixes)]
         if not self.config.l2 or not weights:
             return {}
-        return {"l2": self.config.l2 * torch.stack([weight.square().sum() for weight in weights]).sum()}
+        scale = self.config.l2 / (self.n_ratings if self.config.l2_against == "sum" else 1)
+        return {"l2": scale * torch.stack([torch.linalg.vector_norm(weight).square() for weight in weights]).sum()}
 
     # -- answering ------------------------------------------------------------------------------------
 
@@ -480,9 +532,9 @@ class HyVAE(RatingModel):
         return torch.cat([rows, torch.ones_like(rows[:, :1])], 1), effect
 
 
-def _table(rows: int, width: int) -> nn.Parameter:
+def _table(rows: int, width: int, deviation: float = 0.02) -> nn.Parameter:
     # small enough that the first predictions are the baseline's
-    return nn.Parameter(0.02 * torch.randn(rows, width))
+    return nn.Parameter(deviation * torch.randn(rows, width))
 
 
 def _row_sums(values: Tensor, pattern: SparsePattern) -> Tensor:

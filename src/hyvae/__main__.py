@@ -1,0 +1,5 @@
+"""``python -m hyvae``."""
+
+from hyvae.cli import main
+
+main()

@@ -1,0 +1,166 @@
+"""hyvae evaluate, predict, recommend: questions to a run."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from hyvae.cli import options
+from hyvae.cli.output import print_json, stdout, table, write_table
+from hyvae.cli.training import print_metrics
+from hyvae.data import read_pairs
+from hyvae.errors import ConfigError, DataError
+from hyvae.evaluation import evaluate as evaluate_recommender
+from hyvae.ratings import Ratings
+from hyvae.recommender import Recommendation, Recommender
+from hyvae.runs import Run, read_run
+
+
+def evaluate(
+    run: options.RunFolder,
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Ratings to evaluate on, less those of training and validation; default: the test part."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Length of the ranked lists.")] = 10,
+    user_column: options.UserColumn = None,
+    item_column: options.ItemColumn = None,
+    rating_column: options.RatingColumn = None,
+    json: options.Json = False,
+) -> None:
+    """Evaluate a run: errors in both aggregations, rankings, errors by activity and popularity.
+
+    Examples
+    --------
+        hyvae evaluate run
+
+        hyvae evaluate run new-ratings.csv --json
+    """
+    content = read_run(run)
+    recommender = Recommender.from_run(content)
+    if source is None:
+        test = content.held_out.get("test")
+        if test is None:
+            raise DataError(f"{run} was trained without a split; name the ratings to evaluate on")
+    else:
+        ratings = Ratings.read(source, user=user_column, item=item_column, rating=rating_column)
+        test = _unseen(ratings, recommender, content)
+    metrics = evaluate_recommender(recommender, test, k=k)
+    if json:
+        print_json(metrics)
+        return
+    print_metrics(metrics)
+    for title, key in (("user", "by_user_activity"), ("item", "by_item_popularity")):
+        rows = [(_range(row), row["ratings"], row["rmse"], row["mae"]) for row in metrics[key]]
+        table(f"By training ratings of the {title}", ("training ratings", "held out", "RMSE", "MAE"), rows)
+
+
+def _range(row: dict[str, Any]) -> str:
+    if row["to"] is None:
+        return f"{row['from']} or more"
+    return f"{row['from']}" if row["from"] == row["to"] else f"{row['from']}–{row['to']}"
+
+
+def _unseen(ratings: Ratings, recommender: Recommender, run: Run) -> Ratings:
+    """The ratings of a source that neither trained the run nor chose its weights."""
+    seen = [recommender.history, *(part for name, part in run.held_out.items() if name == "validation")]
+    if not len(recommender.history):
+        raise DataError("the run keeps no training ratings, so nothing tells which ratings of a source are new")
+    users, items = seen[0].users.index(ratings.user_ids), seen[0].items.index(ratings.item_ids)
+    key = np.where((users < 0) | (items < 0), -1, users * seen[0].n_items + items)
+    known = np.concatenate([part.user_index.astype(np.int64) * part.n_items + part.indices for part in seen])
+    return ratings.take(~np.isin(key, known))
+
+
+def predict(
+    run: options.RunFolder,
+    pairs: Annotated[Path, typer.Argument(help="CSV or TSV with a column of user ids and one of item ids.")],
+    out: Annotated[Path, typer.Option(help="File to write: .csv or .parquet.")],
+    user_column: options.UserColumn = None,
+    item_column: options.ItemColumn = None,
+    json: options.Json = False,
+) -> None:
+    """Predict the ratings of pairs: prediction, 90 % interval, and what the bias model had to answer.
+
+    Example:
+
+        hyvae predict run pairs.csv --out predictions.csv
+    """
+    recommender = Recommender.load(run)
+    users, items = read_pairs(
+        pairs, recommender.history.users, recommender.history.items, user=user_column, item=item_column
+    )
+    predictions = recommender.predict_table(users, items)
+    write_table(predictions, out)
+    fallbacks = int((predictions["fallback"] != "").sum())
+    if json:
+        print_json({"out": str(out), "predictions": len(predictions), "fallbacks": fallbacks})
+        return
+    stdout.print(f"{len(predictions):,} predictions written to {out}; {fallbacks:,} by the bias model", markup=False)
+
+
+def recommend(
+    run: options.RunFolder,
+    user: Annotated[str | None, typer.Option(help="Id of a known user.")] = None,
+    ratings: Annotated[
+        str | None, typer.Option(help='Ratings of someone new, as JSON: {"item id or title": rating, …}.')
+    ] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Lists for all known users; needs --out.")] = False,
+    n: Annotated[int, typer.Option("-n", min=1, help="Length of a list.")] = 10,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Also list what the user rated.")] = False,
+    out: Annotated[Path | None, typer.Option(help="With --all: file to write, .parquet or .csv.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Recommend to a known user, to someone never seen, or to everyone.
+
+    Examples
+    --------
+        hyvae recommend run --user 42
+
+        hyvae recommend run --ratings '{"The Matrix": 5, "Alien": 4}' -n 5
+
+        hyvae recommend run --all --out lists.parquet
+    """
+    if sum((user is not None, ratings is not None, everyone)) != 1:
+        raise ConfigError("say who: give exactly one of --user, --ratings and --all")
+    if everyone != (out is not None):
+        raise ConfigError("--all and --out go together: hyvae recommend RUN --all --out lists.parquet")
+    recommender = Recommender.load(run)
+    if out is not None:
+        lists = recommender.recommend_table(n=n, include_seen=include_seen)
+        write_table(lists, out)
+        summary = {"out": str(out), "users": lists["user"].n_unique(), "rows": len(lists)}
+        if json:
+            print_json(summary)
+        else:
+            stdout.print(f"lists for {summary['users']:,} users written to {out}", markup=False)
+        return
+    who = recommender.history.users.parse(user) if user is not None else _parse_ratings(ratings or "")
+    print_recommendations(recommender.recommend(who, n, include_seen=include_seen), json)
+
+
+def print_recommendations(items: list[Recommendation], json: bool = False, title: str | None = None) -> None:
+    """Print one list."""
+    if json:
+        print_json([item._asdict() for item in items])
+        return
+    rows = [(rank, item.title, item.score, str(item.item)) for rank, item in enumerate(items, 1)]
+    table(title or "Recommended", ("rank", "title", "predicted", "item"), rows)
+
+
+def _parse_ratings(text: str) -> dict[str, float]:
+    example = """for example --ratings '{"The Matrix": 5, "Alien": 4}'"""
+    try:
+        content = json_module.loads(text)
+    except json_module.JSONDecodeError as error:
+        raise DataError(f"--ratings is not JSON ({error}); {example}") from error
+    if not isinstance(content, dict) or not content:
+        raise DataError(f"--ratings takes a JSON object with at least one rating; {example}")
+    for item, rating in content.items():
+        if isinstance(rating, bool) or not isinstance(rating, int | float):
+            raise DataError(f"--ratings: the rating of {item!r} is {rating!r}, not a number; {example}")
+    return content

@@ -1,0 +1,73 @@
+"""hyvae data: list named data sets, describe any source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from hyvae.cli import options
+from hyvae.cli.output import print_json, stdout, table
+from hyvae.data import DATASETS, describe
+from hyvae.ratings import Ratings
+
+app = typer.Typer(help="List the named data sets, describe any source.", no_args_is_help=True)
+
+
+@app.command("list", epilog="Example: hyvae data list")
+def list_(json: options.Json = False) -> None:
+    """List the data sets that have a name."""
+    if json:
+        print_json([vars(dataset) for dataset in DATASETS.values()])
+        return
+    rows = [
+        (d.name, d.title, d.ratings, "comes with hyvae" if not d.files else "HYVAE_DATA") for d in DATASETS.values()
+    ]
+    table("Named data sets", ("name", "what", "ratings", "where from"), rows)
+
+
+@app.command("describe", epilog="Example: hyvae data describe movielens-small")
+def describe_(
+    source: options.Source,
+    user_column: options.UserColumn = None,
+    item_column: options.ItemColumn = None,
+    rating_column: options.RatingColumn = None,
+    time_column: options.TimeColumn = None,
+    title_column: options.TitleColumn = None,
+    scale: options.ScaleOption = None,
+    json: options.Json = False,
+) -> None:
+    """Describe a source: the paper's Table I, and more."""
+    ratings = Ratings.read(
+        source,
+        user=user_column,
+        item=item_column,
+        rating=rating_column,
+        timestamp=time_column,
+        title=title_column,
+        scale=options.parse_scale(scale),
+    )
+    facts = describe(ratings)
+    if json:
+        print_json({"source": source, "fingerprint": ratings.fingerprint, **facts})
+        return
+    table(source, ("", "rated", "listed"), _sizes(facts))
+    stdout.print(
+        f"{facts['ratings']:,} ratings · sparsity {facts['sparsity']:.2%} · mean {facts['mean']:.4f} · "
+        f"scale {facts['scale'][0]:g} to {facts['scale'][1]:g}"
+    )
+    for kind in ("user", "item"):
+        spread = facts[f"ratings_per_{kind}"]
+        stdout.print(
+            f"ratings per {kind}: min {spread['min']}, median {spread['median']:g}, mean {spread['mean']:.1f}, "
+            f"max {spread['max']:,}"
+        )
+    if facts["first"]:
+        stdout.print(f"from {facts['first']} to {facts['last']}")
+    if facts["levels"]:
+        rows = [(f"{level:g}", count, count / facts["ratings"]) for level, count in facts["levels"].items()]
+        table("Ratings by level", ("rating", "count", "share"), rows)
+
+
+def _sizes(facts: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return [(kind, facts[kind], facts[f"listed_{kind}"]) for kind in ("users", "items")]

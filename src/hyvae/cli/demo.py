@@ -1,0 +1,47 @@
+"""hyvae demo: the whole way on the bundled data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hyvae.cli import options
+from hyvae.cli.answering import print_recommendations
+from hyvae.cli.output import stdout
+from hyvae.cli.training import fit_and_save, print_metrics
+from hyvae.ratings import Ratings
+from hyvae.recommender import HyVAE, Recommender
+
+SOURCE = "movielens-small"
+SOMEONE_NEW = {"The Matrix": 5.0, "Alien": 4.5, "Blade Runner": 5.0, "Notting Hill": 2.0, "Titanic (1997)": 2.5}
+QUICK_EPOCHS = 30
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("demo-run"),
+    quick: Annotated[bool, typer.Option("--quick", help=f"{QUICK_EPOCHS} epochs instead of all.")] = False,
+    threads: options.Threads = None,
+) -> None:
+    """Train on the bundled MovieLens data, evaluate, and recommend films by title.
+
+    Example:
+
+        hyvae demo
+    """
+    options.set_threads(threads)
+    ratings = Ratings.read(SOURCE)
+    stdout.print(f"MovieLens small: {ratings!r}", markup=False, highlight=False)
+    recommender = HyVAE(epochs=QUICK_EPOCHS) if quick else HyVAE()
+    metrics = fit_and_save(recommender, ratings, ratings.split(seed=0), out, source=SOURCE, seed=0)
+    stdout.print(f"trained in {recommender.training.seconds:.1f} s; run written to {out}", highlight=False)
+    print_metrics(metrics)
+    _recommend(Recommender.load(out))
+
+
+def _recommend(recommender: Recommender) -> None:
+    said = ", ".join(f"{title} {rating:g}" for title, rating in SOMEONE_NEW.items())
+    print_recommendations(recommender.recommend(SOMEONE_NEW), title=f"For someone never seen, who rated {said}")
+    user = recommender.history.users.ids[:1].tolist()[0]
+    print_recommendations(recommender.recommend(user), title=f"For user {user}")

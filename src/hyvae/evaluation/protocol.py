@@ -1,0 +1,125 @@
+"""The protocol: rating errors in both aggregations, rankings, and where the errors are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyvae import metrics
+from hyvae.errors import DataError
+from hyvae.ratings import Ratings
+from hyvae.recommender import Recommender
+
+# upper ends of the groups by number of training ratings
+GROUP_EDGES = (0, 5, 20, 50, 100, 200, 500)
+# a test rating counts as a hit from this share of the scale on: 4 stars of 1–5, 4 of 0.5–5
+RELEVANT_SHARE = 0.7
+
+
+def evaluate(recommender: Recommender, test: Ratings, *, k: int = 10) -> dict[str, Any]:
+    """Measure a recommender on held-out ratings.
+
+    Parameters
+    ----------
+    test : Ratings
+        None of them may be among the training ratings. Users and items that training has not seen are answered by
+        the bias model, and counted.
+    k : int
+        Length of the lists that are ranked; a user's training items are left out of theirs.
+
+    Returns
+    -------
+    dict
+        ``pooled`` and ``user_mean`` with ``rmse`` and ``mae``; ``bias`` with the same two of the bias model;
+        ``ranking`` with ``ndcg``, ``recall``, ``mrr`` (means over users with a relevant test item) and ``coverage``;
+        ``by_user_activity`` and ``by_item_popularity``, pooled errors by the number of training ratings; ``ratings``,
+        ``users`` and ``fallbacks``.
+
+    Raises
+    ------
+    DataError
+        No test rating, or one that the model was trained on.
+    """
+    if not len(test):
+        raise DataError("there are no ratings to evaluate on")
+    history = recommender.history
+    users, items = history.users.index(test.user_ids), history.items.index(test.item_ids)
+    _refuse_training_ratings(history, users, items)
+    predictions = recommender.predict_ratings(test)
+    baseline = recommender.predict_baseline(test)
+    user_counts = np.where(users < 0, 0, history.user_counts[users])
+    item_counts = np.where(items < 0, 0, recommender.item_counts[items])
+    return {
+        "ratings": len(test),
+        "users": len(np.unique(test.user_index)),
+        "fallbacks": int(np.count_nonzero((user_counts == 0) | (item_counts == 0))),
+        "pooled": _errors(predictions, test.values),
+        "user_mean": _errors(predictions, test.values, test.user_index),
+        "bias": {
+            "pooled": _errors(baseline, test.values),
+            "user_mean": _errors(baseline, test.values, test.user_index),
+        },
+        "ranking": _ranking(recommender, test, users, items, k),
+        "by_user_activity": _by_group(predictions, test.values, user_counts),
+        "by_item_popularity": _by_group(predictions, test.values, item_counts),
+    }
+
+
+def _refuse_training_ratings(history: Ratings, users: NDArray[np.int64], items: NDArray[np.int64]) -> None:
+    known = (users >= 0) & (items >= 0)
+    keys = users[known] * history.n_items + items[known]
+    trained = np.isin(keys, history.user_index.astype(np.int64) * history.n_items + history.indices)
+    if trained.any():
+        user, item = divmod(int(keys[trained][0]), history.n_items)
+        raise DataError(
+            f"{int(trained.sum())} of the ratings to evaluate on were trained on, for example user "
+            f"{history.users.ids[user]!r}, item {history.items.ids[item]!r}; leave them out"
+        )
+
+
+def _errors(
+    predictions: NDArray[np.float32], ratings: NDArray[np.float32], users: NDArray[np.int32] | None = None
+) -> dict[str, float]:
+    return {"rmse": metrics.rmse(predictions, ratings, users), "mae": metrics.mae(predictions, ratings, users)}
+
+
+def _by_group(
+    predictions: NDArray[np.float32], ratings: NDArray[np.float32], counts: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Pooled errors of the test ratings whose user (or item) has 0, 1–5, 6–20, … training ratings."""
+    group = np.searchsorted(GROUP_EDGES, counts, side="left")
+    rows = []
+    for number in np.unique(group).tolist():
+        inside = group == number
+        low = 0 if number == 0 else GROUP_EDGES[number - 1] + 1
+        high = GROUP_EDGES[number] if number < len(GROUP_EDGES) else None
+        errors = _errors(predictions[inside], ratings[inside])
+        rows.append({"from": low, "to": high, "ratings": int(inside.sum()), **errors})
+    return rows
+
+
+def _ranking(
+    recommender: Recommender, test: Ratings, users: NDArray[np.int64], items: NDArray[np.int64], k: int
+) -> dict[str, Any]:
+    low, high = recommender.history.scale
+    threshold = low + RELEVANT_SHARE * (high - low)
+    counted = (users >= 0) & (items >= 0) & (test.values >= threshold)
+    people, start = np.unique(users[counted], return_index=True)
+    if not len(people):
+        return {"k": k, "relevant_from": threshold, "users": 0}
+    # ratings are grouped by user in the order of ids, which both vocabularies share
+    relevant = np.split(items[counted], start[1:])
+    lists = recommender.recommend_indices(people, k)
+    hit = metrics.hits(lists, relevant)
+    n_relevant = np.array([len(wanted) for wanted in relevant])
+    return {
+        "k": k,
+        "relevant_from": threshold,
+        "users": len(people),
+        "ndcg": float(metrics.ndcg(hit, n_relevant).mean()),
+        "recall": float(metrics.recall(hit, n_relevant).mean()),
+        "mrr": float(metrics.reciprocal_rank(hit).mean()),
+        "coverage": metrics.coverage(lists, int(np.count_nonzero(recommender.item_counts))),
+    }
