@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hyvae.models.base import RatingModel
+from hyvae.nn.randomness import seeded
 from hyvae.ratings import Ratings, Vocabulary, title_array
 
 
@@ -27,7 +28,7 @@ def extend_model(
     """
     n_items = len(old_place) + len(new_place)
     make: Any = type(model)
-    with torch.random.fork_rng(devices=[]):
+    with seeded(0):
         copy: RatingModel = make(model.config, model.n_users, n_items, model.scale).to(model.item_rows.device)
     state = {}
     for name, tensor in model.answering_state().items():

@@ -17,14 +17,15 @@ import polars as pl
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from hyvae.errors import ConfigError, DataError, NotFittedError
+from hyvae.errors import ConfigError, DataError, NotFittedError, RunError
 from hyvae.extension import extend_history, extend_model
 from hyvae.models import REGISTRY, RatingModel
 from hyvae.models.bias import Bias, BiasConfig
 from hyvae.models.settings import configure
+from hyvae.nn.randomness import seeded
 from hyvae.nn.sparse import SparsePattern
 from hyvae.ratings import Id, Ratings, Vocabulary, as_ids
-from hyvae.runs import Run, provenance, read_run, write_run
+from hyvae.runs import Run, RunConfig, provenance, read_run, write_run
 from hyvae.scoring import USER_BLOCK, best_items, predict_pairs, rating_block, user_blocks
 from hyvae.titles import TitleIndex
 from hyvae.training import History, train
@@ -70,8 +71,7 @@ class Recommender:
         name = model or self.default_model
         if name not in REGISTRY:
             raise ConfigError(f"no model is called {name!r}; there are: {', '.join(REGISTRY)}")
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError("device 'cuda' is not available on this machine; use device='cpu'")
+        _check_device(device)
         self.name = name
         self.preset, self.device = preset, device
         self.config, self.plan = configure(REGISTRY[name], preset, settings)
@@ -124,6 +124,7 @@ class Recommender:
         with TrainingProgress(self.plan.epochs, len(ratings), progress if self.plan.epochs else False) as shown:
             self.training = train(model, ratings, self.plan, validation=validation, seed=seed, on_epoch=shown)
         self._model, self._history, self._item_counts = model, ratings, ratings.item_counts
+        self.__dict__.pop("_titles", None)
         self._floor = Bias(BiasConfig(), ratings.n_users, ratings.n_items, ratings.scale).to(self.device)
         self._floor.finish(rating_block(ratings, device=self.device))
         self._half_width = self._conformal_half_width(validation)
@@ -131,9 +132,8 @@ class Recommender:
         return self
 
     def _build(self, n_users: int, n_items: int, scale: tuple[float, float], seed: int) -> RatingModel:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(2 * seed)
-            model: Any = REGISTRY[self.name]
+        model: Any = REGISTRY[self.name]
+        with seeded(2 * seed):
             return model(self.config, n_users, n_items, scale).to(self.device)
 
     def _conformal_half_width(self, validation: Ratings | None) -> float | None:
@@ -293,7 +293,8 @@ class Recommender:
                         "rank": np.tile(np.arange(1, n + 1, dtype=np.int32), (len(block), 1))[filled],
                         "item": history.items.ids[items[filled]].tolist(),
                         "score": scores[filled],
-                    }
+                    },
+                    schema_overrides={"user": _id_type(history.users), "item": _id_type(history.items)},
                 )
             )
         if not parts:
@@ -314,10 +315,8 @@ class Recommender:
         self, users: NDArray[np.int64], n: int, include_seen: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         model, floor, history = self._fitted
-        if n < 1:
-            raise DataError(f"the length of a list must be at least 1, got {n}")
-        items = np.full((len(users), n), -1, dtype=np.int64)
-        scores = np.full((len(users), n), np.nan, dtype=np.float32)
+        items = np.full((len(users), max(n, 0)), -1, dtype=np.int64)
+        scores = np.full(items.shape, np.nan, dtype=np.float32)
         without = history.user_counts[users] == 0
         for rows, answering in ((~without, model), (without, floor)):
             if rows.any():
@@ -385,7 +384,7 @@ class Recommender:
         model, floor, history = self._fitted
         ids = as_ids(list(columns))
         if (history.items.index(ids) >= 0).any():
-            known = ids[history.items.index(ids) >= 0][0]
+            known = ids[history.items.index(ids) >= 0].tolist()[0]
             raise DataError(f"item {known!r} is known already; new ratings of known items need training")
         triplets = [
             (self._user_index(user), id_, rating) for id_, column in columns.items() for user, rating in column.items()
@@ -408,7 +407,9 @@ class Recommender:
         clone._model = extend_model(model, model.encode_items(block), old_place, new_place)
         clone._floor = cast(Bias, extend_model(floor, floor.encode_items(block), old_place, new_place))
         clone._history = extend_history(history, new, items, old_place, new_place, dict(titles or {}))
-        clone._item_counts = clone._history.item_counts
+        clone._item_counts = np.zeros(len(items), dtype=np.int64)
+        clone._item_counts[old_place] = self._item_counts
+        clone._item_counts[new_place] = new.user_counts
         return clone
 
     def _user_index(self, user: Id) -> int:
@@ -467,26 +468,14 @@ class Recommender:
         model, floor, ratings = self._fitted
         weights = {f"model.{key}": value for key, value in model.answering_state().items()}
         weights |= {f"floor.{key}": value for key, value in floor.answering_state().items()}
-        config = {
-            "model": self.name,
-            "preset": self.preset,
-            "settings": self.config.model_dump(mode="json"),
-            "plan": self.plan.model_dump(mode="json"),
-            "n_users": model.n_users,
-            "interval_half_width": self._half_width,
-        }
-        curves = [
-            {
-                "epoch": e.epoch,
-                "steps": e.steps,
-                "seconds": e.seconds,
-                "learning_rate": e.learning_rate,
-                "validation_rmse": e.validation_rmse,
-                **{f"loss_{name}": value for name, value in e.parts.items()},
-            }
-            for e in self.training.epochs
-        ]
-        best = {"best_epoch": self.training.best_epoch, "stopped_early": self.training.stopped_early}
+        config = RunConfig(
+            model=self.name,
+            preset=self.preset,
+            settings=self.config.model_dump(mode="json"),
+            plan=self.plan.model_dump(mode="json"),
+            n_users=model.n_users,
+            interval_half_width=self._half_width,
+        )
         write_run(
             Run(
                 config=config,
@@ -494,9 +483,9 @@ class Recommender:
                 history=ratings,
                 item_counts=self._item_counts,
                 held_out=dict(held_out or {}),
-                curves=curves,
+                curves=self.training.rows(),
                 metrics=metrics or {},
-                provenance={**self.provenance, **best, **(details or {})},
+                provenance={**self.provenance, **self.training.outcome(), **(details or {})},
             ),
             path,
             with_history=history,
@@ -516,18 +505,19 @@ class Recommender:
     @classmethod
     def from_run(cls, run: Run, *, device: str = "cpu") -> Self:
         """Make a recommender of what a run folder holds."""
-        config = run.config
-        settings = {**config["settings"], **config["plan"]}
-        self = cls(config["model"], preset=config["preset"], device=device, **settings)
-        history = run.history
-        self._model = self._build(config["n_users"], history.n_items, history.scale, seed=0)
-        self._floor = Bias(BiasConfig(), config["n_users"], history.n_items, history.scale)
-        for prefix, module in (("model.", self._model), ("floor.", self._floor)):
-            state = {key.removeprefix(prefix): value for key, value in run.weights.items() if key.startswith(prefix)}
-            module.load_state_dict(state, strict=False)
-            module.eval()
+        config, history = run.config, run.history
+        try:
+            self = cls(config.model, preset=config.preset, device=device, **config.settings, **config.plan)
+            self._model = self._build(config.n_users, history.n_items, history.scale, seed=0)
+            self._floor = Bias(BiasConfig(), config.n_users, history.n_items, history.scale).to(device)
+            for prefix, module in (("model.", self._model), ("floor.", self._floor)):
+                _load_state(module, prefix, run.weights)
+        except (ConfigError, RuntimeError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(f"the run does not fit this version of hyvae, or is damaged: {reason}") from error
         self._history, self._item_counts = history, run.item_counts
-        self._half_width, self.provenance = config["interval_half_width"], run.provenance
+        self._half_width, self.provenance = config.interval_half_width, run.provenance
+        self.training = History.from_rows(run.curves, run.provenance)
         return self
 
 
@@ -546,9 +536,15 @@ class FoldedIn:
         """Predicted ratings of items by id or title, on the scale; shape (n,)."""
         index = np.array([self.recommender._item_index(item) for item in items], dtype=np.int64)
         columns, inverse = np.unique(index, return_inverse=True)
+        # as for known users: what has no training ratings is the bias model's to answer
+        unrated = self.recommender.item_counts[columns] == 0
         bounds = np.array([0, len(columns)])
         pattern = SparsePattern.from_numpy(bounds, columns, self.ratings.n_items, self._code.device)
         scores = self._model.score_pairs(self._code, pattern).cpu().numpy()
+        if unrated.any():
+            floor = self.recommender._fitted[1]
+            code = floor.encode(rating_block(self.ratings, device=self.recommender.device))
+            scores[unrated] = floor.score_pairs(code, pattern).cpu().numpy()[unrated]
         return scores[inverse].clip(*self.ratings.scale)
 
     def recommend(self, n: int = 10, *, include_seen: bool = False) -> list[Recommendation]:
@@ -575,3 +571,26 @@ def _baseline(floor: Bias, users: NDArray[np.int64], items: NDArray[np.int64]) -
     user, item = floor.user_bias.cpu().numpy(), floor.item_bias.cpu().numpy()
     effects = np.where(users < 0, 0.0, user[users]) + np.where(items < 0, 0.0, item[items])
     return (float(floor.mean) + effects).astype(np.float32)
+
+
+def _check_device(device: str) -> None:
+    kind = device.partition(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise ConfigError(f"device must be 'cpu' or 'cuda', got {device!r}")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {device!r} is not available on this machine; use device='cpu'") from error
+
+
+def _load_state(module: RatingModel, prefix: str, weights: Mapping[str, torch.Tensor]) -> None:
+    state = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    missing = set(module.answering_state()) - set(state)
+    if missing:
+        raise RuntimeError(f"weights {prefix}{min(missing)} are missing")
+    module.load_state_dict(state, strict=False)
+    module.eval()
+
+
+def _id_type(vocabulary: Vocabulary) -> type[pl.DataType]:
+    return pl.Int64 if vocabulary.is_integer else pl.String

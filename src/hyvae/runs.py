@@ -11,12 +11,13 @@ import uuid
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -28,14 +29,33 @@ SCHEMA = 1
 CONFIG = "config.json"
 
 
+class RunConfig(BaseModel):
+    """How to build the model again."""
+
+    model: str
+    preset: str
+    settings: dict[str, Any]
+    plan: dict[str, Any]
+    n_users: int
+    interval_half_width: float | None
+
+
+class StoredConfig(RunConfig):
+    """``config.json``: the same, and what the other files must be."""
+
+    schema_version: int = Field(alias="schema")
+    id_types: dict[Literal["users", "items"], Literal["int64", "string"]] = Field(alias="ids", min_length=2)
+    scale: tuple[float, float]
+    files: dict[str, str]
+
+
 @dataclass
 class Run:
     """What a run folder holds.
 
     Attributes
     ----------
-    config : dict
-        Model name, preset, settings, plan and sizes.
+    config : RunConfig
     weights : dict of str to Tensor
     history : Ratings
         Training ratings; with no rating in it where the run was saved without them.
@@ -48,7 +68,7 @@ class Run:
     metrics, provenance : dict
     """
 
-    config: dict[str, Any]
+    config: RunConfig
     weights: dict[str, Tensor]
     history: Ratings
     item_counts: NDArray[np.int64]
@@ -74,8 +94,8 @@ def write_run(run: Run, path: str | Path, *, with_history: bool = True) -> None:
         staging.mkdir(parents=True)
         _write_files(run, staging, with_history)
         _swap(staging, target)
-    except OSError as error:
-        raise RunError(f"{target} cannot be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{target} cannot be written: {getattr(error, 'strerror', None) or error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -90,7 +110,11 @@ def _swap(staging: Path, target: Path) -> None:
         return
     old = target.parent / f"{staging.name}.old"
     os.rename(target, old)
-    os.rename(staging, target)
+    try:
+        os.rename(staging, target)
+    except OSError:
+        os.rename(old, target)
+        raise
     shutil.rmtree(old)
 
 
@@ -109,9 +133,8 @@ def _write_files(run: Run, folder: Path, with_history: bool) -> None:
     # the config comes last and knows what the other files must be, so that a damaged run is recognised
     files = {file.name: _sha256(file) for file in sorted(folder.iterdir()) if file.name != "metrics.json"}
     ids = {"users": _id_type(run.history.users), "items": _id_type(run.history.items)}
-    _write_json(
-        {"schema": SCHEMA, **run.config, "ids": ids, "scale": run.history.scale, "files": files}, folder / CONFIG
-    )
+    config = RunConfig(**vars(run.config)).model_dump()
+    _write_json({"schema": SCHEMA, **config, "ids": ids, "scale": run.history.scale, "files": files}, folder / CONFIG)
 
 
 def read_run(path: str | Path) -> Run:
@@ -125,14 +148,8 @@ def read_run(path: str | Path) -> Run:
     folder = Path(path)
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder; give the run folder that 'hyvae train … --out' wrote")
-    config = _read_json(folder / CONFIG)
-    if "schema" not in config or "files" not in config:
-        raise RunError(f"{folder} is not a run of hyvae: its {CONFIG} has no schema")
-    if config["schema"] > SCHEMA:
-        raise RunError(
-            f"{folder} has schema {config['schema']}, this hyvae reads up to {SCHEMA}; install a newer hyvae"
-        )
-    for name, digest in config["files"].items():
+    config = _read_config(folder)
+    for name, digest in config.files.items():
         file = folder / name
         if not file.is_file():
             raise RunError(f"{folder} is damaged: {name} is missing; restore it or train again")
@@ -144,24 +161,38 @@ def read_run(path: str | Path) -> Run:
         raise RunError(f"{folder} is damaged: {error}") from error
 
 
-def _read_files(folder: Path, config: dict[str, Any]) -> Run:
+def _read_config(folder: Path) -> StoredConfig:
+    content = _read_json(folder / CONFIG)
+    version = content.get("schema")
+    if not isinstance(version, int) or "files" not in content:
+        raise RunError(f"{folder} is not a run of hyvae: its {CONFIG} has no schema")
+    if version > SCHEMA:
+        raise RunError(f"{folder} has schema {version}, this hyvae reads up to {SCHEMA}; install a newer hyvae")
+    try:
+        return StoredConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RunError(f"{folder} is damaged: {CONFIG}: {where}: {first['msg']}") from error
+
+
+def _read_files(folder: Path, config: StoredConfig) -> Run:
     vocabulary = pl.read_parquet(folder / "vocabulary.parquet")
-    users, _ = _vocabulary(vocabulary, "user", config["ids"]["users"])
-    items, titles = _vocabulary(vocabulary, "item", config["ids"]["items"])
-    scale = (float(config["scale"][0]), float(config["scale"][1]))
-    empty = Ratings.empty(users, items, scale, titles)
+    users, _ = _vocabulary(vocabulary, "user", config.id_types["users"])
+    items, titles = _vocabulary(vocabulary, "item", config.id_types["items"])
+    empty = Ratings.empty(users, items, config.scale, titles)
 
     def ratings(table: pl.DataFrame) -> Ratings:
         return empty if table.is_empty() else _ratings(table, empty)
 
     file = folder / "ratings.parquet"
-    history = ratings(pl.read_parquet(file)) if "ratings.parquet" in config["files"] else empty
+    history = ratings(pl.read_parquet(file)) if "ratings.parquet" in config.files else empty
     held_out: dict[str, Ratings] = {}
-    if "split.parquet" in config["files"]:
+    if "split.parquet" in config.files:
         split = pl.read_parquet(folder / "split.parquet")
         for name in split["part"].unique(maintain_order=True):
             held_out[name] = ratings(split.filter(pl.col("part") == name))
-    curves = pl.read_parquet(folder / "curves.parquet").to_dicts() if "curves.parquet" in config["files"] else []
+    curves = pl.read_parquet(folder / "curves.parquet").to_dicts() if "curves.parquet" in config.files else []
     return Run(
         config=config,
         item_counts=vocabulary.filter(pl.col("kind") == "item")["ratings"].to_numpy(),

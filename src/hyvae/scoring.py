@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyvae.errors import DataError
 from hyvae.models.base import RatingBlock, RatingModel
 from hyvae.nn.sparse import SparsePattern
 from hyvae.ratings import Ratings
@@ -92,7 +93,14 @@ def best_items(
         Best first; −1 where fewer than `n` remain.
     scores : (n_users, n) float32 array
         Not clipped; NaN where the item is −1.
+
+    Raises
+    ------
+    DataError
+        `n` is below 1.
     """
+    if n < 1:
+        raise DataError(f"the length of a list must be at least 1, got {n}")
     device = codes.device
     out_of_bounds = torch.from_numpy(~candidates).to(device)
     rows = torch.from_numpy(np.repeat(np.arange(len(exclude)), [len(items) for items in exclude])).to(device)

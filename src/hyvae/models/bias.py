@@ -56,4 +56,4 @@ class Bias(RatingModel):
     def encode_items(self, columns: RatingBlock) -> tuple[Tensor, Tensor]:
         """b_i from the item's ratings and the effects of the users who gave them."""
         effect = fold_in_user_bias(columns.values, columns.pattern, self.mean, self.user_bias, self.config.shrinkage)
-        return torch.ones(len(effect), 1), effect
+        return torch.ones_like(effect).unsqueeze(1), effect

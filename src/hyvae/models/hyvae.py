@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
@@ -99,6 +99,11 @@ class HyVAEConfig(Config):
         "mean", description="expected output over z ~ q(z|x), or the output at its mean"
     )
 
+    @field_validator("deep_layers", mode="before")
+    @classmethod
+    def _one_layer(cls, value: object) -> object:
+        return value if isinstance(value, list | tuple) else (value,)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         def refuse(when: bool, why: str) -> None:
@@ -145,7 +150,7 @@ PAPER = HyVAEConfig(
     beta=0.2,
     deep_loss="masked",
     vae_loss=0.0,
-    loss_reduction="rating",
+    loss_reduction="user",
     l2=1e-4,
     l2_against="mean",
     l2_scope="deep",
@@ -174,7 +179,7 @@ class HyVAE(RatingModel):
             ),
         ),
         "paper": Preset(
-            PAPER, TrainingPlan(optimiser="rmsprop", learning_rate=1e-4, epochs=500, batch_users=500, patience=10)
+            PAPER, TrainingPlan(optimiser="rmsprop", learning_rate=1e-4, epochs=500, batch_users=500, patience=50)
         ),
     }
     item_tables: ClassVar[tuple[str, ...]] = (
@@ -333,7 +338,8 @@ class HyVAE(RatingModel):
             self.item_effect.copy_(biases.item)
             self.user_effect.copy_(biases.user)
         baseline = self.mean + self.item_effect[train.pattern.col] + self.user_effect[train.pattern.row]
-        self.residual_variance.copy_((train.values - baseline).var(correction=0))
+        # ratings that centring explains altogether leave no variance to divide by
+        self.residual_variance.copy_((train.values - baseline).var(correction=0).clamp_min(1e-6))
         if c.decoder is None and c.l2_against == "sum":
             # z is standard normal a priori; every other code has the prior variance s² / l2 that its L2 term means
             self.z_scale.copy_((self.residual_variance / c.l2).sqrt())
@@ -396,7 +402,7 @@ class HyVAE(RatingModel):
             parts = {"rec": (centred - output).square().sum() / total}
         if c.vae_loss and c.branches == "both":
             z = self.widths[0]
-            alone = sampled_product(code[:, :z], shared["item_rows"][:, :z], pattern)
+            alone = sampled_product(code[:, :z], shared["item_rows"][:, :z], pattern) + self._head_bias_at(pattern)
             parts["rec"] = (1 - c.vae_loss) * parts["rec"]
             parts["vae"] = c.vae_loss * (centred - alone).square().sum() / total
         if deep_output is not None:
@@ -415,13 +421,14 @@ class HyVAE(RatingModel):
                 fused = torch.log_softmax(fused, 1)
             at = pattern.row, pattern.col
             return fused[at], deep[at] if self._deep_has_own_output else None
-        output = sampled_product(code, shared["item_rows"], pattern)
-        if self.config.center != "biases":
-            output = output + self.head_bias[pattern.col]
+        output = sampled_product(code, shared["item_rows"], pattern) + self._head_bias_at(pattern)
         if not self._deep_has_own_output:
             return output, None
         deep = sampled_product(code[:, self.widths[0] :], self.deep_rows, pattern)
         return output, deep + self.deep_bias[pattern.col]
+
+    def _head_bias_at(self, pattern: SparsePattern) -> Tensor | float:
+        return 0.0 if self.config.center == "biases" else self.head_bias[pattern.col]
 
     def regularisation(self) -> LossParts:
         """λ · summed squares of the weights in scope; biases are free."""
@@ -488,6 +495,7 @@ class HyVAE(RatingModel):
         c, pattern = self.config, block.pattern
         taste = block.values - self.mean - self.item_effect[pattern.col]
         fold = (torch.arange(pattern.nnz, device=taste.device) - pattern.crow[pattern.row]) % CROSS_FIT_FOLDS
+        head_bias = (self.item_bias - self.item_effect)[pattern.col]
         predictions = torch.zeros_like(taste)
         for held_out in range(min(CROSS_FIT_FOLDS, int(block.counts.max()) if pattern.nnz else 0)):
             seen = (fold != held_out).to(taste.dtype)
@@ -497,7 +505,7 @@ class HyVAE(RatingModel):
             code, _, _ = self._branches(
                 self._encode_rows(pattern, taste - effect[pattern.row], seen, self._user_tables(), self.hidden_bias)
             )
-            prediction = effect[pattern.row] + sampled_product(code, self.item_rows[:, :-1], pattern)
+            prediction = effect[pattern.row] + sampled_product(code, self.item_rows[:, :-1], pattern) + head_bias
             predictions = torch.where(fold == held_out, prediction, predictions)
         return predictions
 

@@ -16,6 +16,7 @@ from hyvae.errors import TrainingError
 from hyvae.metrics import rmse
 from hyvae.models.base import LossParts, RatingBlock, RatingModel, Step, TrainingPlan
 from hyvae.nn import schedules
+from hyvae.nn.randomness import seeded
 from hyvae.ratings import Ratings
 from hyvae.scoring import predict_pairs, rating_block
 
@@ -58,13 +59,36 @@ class EpochReport:
 
 @dataclass
 class History:
-    """The course of a training run."""
+    """The course of a training run, and its form in a run folder: a row an epoch, and the outcome."""
 
     epochs: list[EpochReport] = field(default_factory=list)
     best_epoch: int | None = None
     best_validation_rmse: float | None = None
     stopped_early: bool = False
     seconds: float = 0.0
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat dict an epoch, each loss part in a column ``loss_…`` of its own."""
+        flat = []
+        for report in self.epochs:
+            row = vars(report).copy()
+            row.update({f"loss_{name}": value for name, value in row.pop("parts").items()})
+            flat.append(row)
+        return flat
+
+    def outcome(self) -> dict[str, Any]:
+        """What the epochs came to."""
+        return {key: value for key, value in vars(self).items() if key != "epochs"}
+
+    @classmethod
+    def from_rows(cls, rows: list[dict[str, Any]], outcome: dict[str, Any]) -> History:
+        """Read back what `rows` and `outcome` wrote; other keys of `outcome` are passed over."""
+        epochs = []
+        for row in rows:
+            parts = {key.removeprefix("loss_"): row[key] for key in row if key.startswith("loss_")}
+            epochs.append(EpochReport(parts=parts, **{k: v for k, v in row.items() if not k.startswith("loss_")}))
+        known = {key: outcome[key] for key in vars(cls()) if key != "epochs" and key in outcome}
+        return cls(epochs=epochs, **known)
 
 
 def train(
@@ -92,10 +116,8 @@ def train(
     TrainingError
         A loss part is not finite.
     """
-    devices = [model.item_rows.device] if model.item_rows.is_cuda else []
-    with torch.random.fork_rng(devices=devices):
-        # not the seed itself: the weights were drawn from that, and the first noise would repeat them
-        torch.manual_seed(2 * seed + 1)
+    # an odd seed, where the weights were drawn with an even one: the first noise must not repeat them
+    with seeded(2 * seed + 1):
         return _Run(model, ratings, plan, validation, seed).go(on_epoch)
 
 

@@ -1,0 +1,179 @@
+"""The command line as a user meets it: output, exit codes, one line on a mistake."""
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hyvae.cli import main
+from hyvae.errors import RunError
+
+EPOCHS = ("--set", "epochs=4", "--set", "hidden=8", "--set", "latent=4", "--set", "deep_layers=4")
+
+
+class Done(NamedTuple):
+    stdout: str
+    stderr: str
+
+
+def hyvae(*arguments: object, code: int = 0) -> Done:
+    """Run a command in this process: an import of torch for each would take longer than all commands together."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["hyvae", *map(str, arguments)])
+        try:
+            main()
+            returned = 0
+        except SystemExit as exit_:
+            returned = int(exit_.code or 0)
+    assert returned == code, err.getvalue() + out.getvalue()
+    return Done(out.getvalue(), err.getvalue())
+
+
+def test_the_installed_command_is_a_real_process_with_an_exit_code(tmp_path: Path):
+    command = Path(sys.executable).with_name("hyvae")
+    run = partial(subprocess.run, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
+    assert run([command, "data", "list"]).returncode == 0
+    refused = run([command, "evaluate", "nowhere"])
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "error: nowhere is not a folder; give the run folder that 'hyvae train … --out' wrote\n"
+
+
+@pytest.fixture(scope="module")
+def ratings_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    pairs = rng.choice(40 * 30, 500, replace=False)
+    file = tmp_path_factory.mktemp("data") / "ratings.csv"
+    pl.DataFrame(
+        {
+            "who": [f"00{u}" for u in pairs // 30],
+            "what": pairs % 30,
+            "stars": rng.integers(1, 6, len(pairs)),
+        }
+    ).write_csv(file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def run_folder(ratings_file: Path) -> Path:
+    out = ratings_file.parent / "run"
+    columns = ("--user-column", "who", "--item-column", "what", "--rating-column", "stars")
+    done = hyvae("train", ratings_file, "--out", out, *columns, *EPOCHS, "--scale", "1,5", "--threads", 1, "--json")
+    content = json.loads(done.stdout)
+    assert content["run"] == str(out)
+    assert content["metrics"]["pooled"]["rmse"] > 0
+    return out
+
+
+def test_evaluate_repeats_what_training_measured(run_folder: Path, ratings_file: Path):
+    trained = json.loads((run_folder / "metrics.json").read_text())
+    assert json.loads(hyvae("evaluate", run_folder, "--json").stdout)["pooled"] == pytest.approx(trained["pooled"])
+    columns = ("--user-column", "who", "--item-column", "what", "--rating-column", "stars")
+    again = json.loads(hyvae("evaluate", run_folder, ratings_file, *columns, "--json").stdout)
+    assert again["ratings"] == trained["ratings"]
+    assert again["pooled"] == pytest.approx(trained["pooled"])
+    assert "bias model" in hyvae("evaluate", run_folder).stdout
+
+
+def test_predict_writes_a_line_a_pair_in_order_and_names_fallbacks(run_folder: Path, tmp_path: Path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("user,item\n001,3\nnobody,3\n001,999\n001,3\n")
+    hyvae("predict", run_folder, pairs, "--out", tmp_path / "out.csv")
+    out = pl.read_csv(tmp_path / "out.csv", schema_overrides={"user": pl.String})
+    assert out["user"].to_list() == ["001", "nobody", "001", "001"]
+    assert out["fallback"].to_list() == ["", "user", "item", ""]
+    assert out["prediction"].is_between(1, 5).all()
+    assert (out["interval_low"] <= out["prediction"]).all()
+    assert (out["interval_high"] >= out["prediction"]).all()
+    assert out["prediction"][0] == out["prediction"][3]
+
+
+def test_recommend_to_a_user_to_someone_new_and_to_everyone(run_folder: Path, tmp_path: Path):
+    one = json.loads(hyvae("recommend", run_folder, "--user", "001", "-n", 3, "--json").stdout)
+    assert len(one) == 3
+    assert [row["score"] for row in one] == sorted((row["score"] for row in one), reverse=True)
+    new = json.loads(hyvae("recommend", run_folder, "--ratings", '{"3": 5, "4": 1}', "-n", 5, "--json").stdout)
+    assert len(new) == 5
+    assert not {3, 4} & {row["item"] for row in new}
+    hyvae("recommend", run_folder, "--all", "-n", 3, "--out", tmp_path / "lists.parquet")
+    everyone = pl.read_parquet(tmp_path / "lists.parquet")
+    assert everyone.filter(pl.col("user") == "001")["item"].to_list() == [row["item"] for row in one]
+
+
+def test_all_trains_without_a_split(ratings_file: Path, tmp_path: Path):
+    columns = ("--user-column", "who", "--item-column", "what", "--rating-column", "stars")
+    hyvae("train", ratings_file, "--out", tmp_path / "run", "--all", *columns, *EPOCHS)
+    provenance = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert provenance["train"]["ratings"] == 500
+    assert "trained without a split" in hyvae("evaluate", tmp_path / "run", code=1).stderr
+
+
+def test_every_command_shows_help_with_an_example():
+    for command in (["demo"], ["train"], ["evaluate"], ["predict"], ["recommend"], ["doctor"], ["data", "describe"]):
+        assert "hyvae" in hyvae(*command, "--help").stdout.split("Options")[0].replace("Usage: hyvae", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "nosuch.csv", "--out", "run"], "nosuch.csv: no such file"),
+        (["train", "movielens-small", "--out", "run", "--model", "svd"], "no model is called 'svd'"),
+        (["train", "movielens-small", "--out", "run", "--preset", "best"], "no preset 'best'"),
+        (["train", "movielens-small", "--out", "run", "--set", "learning_rat=1"], "did you mean 'learning_rate'"),
+        (["train", "movielens-small", "--out", "run", "--set", "epochs=many"], "epochs"),
+        (["train", "movielens-small", "--out", "run", "--set", "epochs"], "--set takes key=value"),
+        (["train", "movielens-small", "--out", "run", "--split", "odd"], "odd"),
+        (["train", "movielens-small", "--out", "run", "--scale", "1"], "--scale takes two numbers"),
+        (["train", "movielens-small", "--out", "run", "--device", "cuda:9"], "device"),
+        (["evaluate", "."], "is not a run of hyvae"),
+        (["recommend", ".", "--user", "1", "--all"], "exactly one of"),
+        (["recommend", ".", "--all"], "go together"),
+    ],
+)
+def test_a_mistake_gives_one_line_and_writes_nothing(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    done = hyvae(*arguments, code=1)
+    assert says in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("ratings", "says"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "takes a JSON object"),
+        ('{"3": "five"}', "not a number"),
+        ('{"3": 11}', "off the declared scale"),
+        ('{"777": 3}', "item '777' is not known"),
+        ('{"3": NaN}', "finite"),
+    ],
+)
+def test_bad_ratings_of_someone_new(ratings: str, says: str, run_folder: Path):
+    done = hyvae("recommend", run_folder, "--ratings", ratings, code=1)
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_debug_lets_the_error_through(tmp_path: Path):
+    with pytest.raises(RunError):
+        hyvae("evaluate", tmp_path, "--debug")
+
+
+def test_doctor_and_data_speak_json():
+    assert json.loads(hyvae("doctor", "--json").stdout)["hyvae"]
+    assert "movielens-small" in {row["name"] for row in json.loads(hyvae("data", "list", "--json").stdout)}
+    facts = json.loads(hyvae("data", "describe", "movielens-small", "--json").stdout)
+    assert (facts["ratings"], facts["items"], facts["listed_items"]) == (100_836, 9_724, 9_742)

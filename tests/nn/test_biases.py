@@ -1,0 +1,105 @@
+"""Biases against a plain loop, and folding in against fitting."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hyvae.nn.biases import fit_biases, fold_in_user_bias
+from hyvae.nn.sparse import SparsePattern
+
+
+def case(seed=0, n_users=6, n_items=5, share=0.6):
+    rng = np.random.default_rng(seed)
+    mask = rng.random((n_users, n_items)) < share
+    mask[2], mask[:, 3], mask[0, 0] = False, False, True
+    rows, cols = np.nonzero(mask)
+    crow = np.concatenate([[0], np.cumsum(mask.sum(1))])
+    values = torch.from_numpy(rng.integers(1, 6, len(rows)).astype(float))
+    return SparsePattern.from_numpy(crow, cols, n_items), values, rows, cols
+
+
+def by_loop(rows, cols, values, weights, shape, shrinkage, sweeps):
+    """The definition, one effect at a time."""
+    mean = np.average(values, weights=weights)
+    user, item = np.zeros(shape[0]), np.zeros(shape[1])
+    for _ in range(sweeps):
+        for i in range(shape[1]):
+            at = cols == i
+            item[i] = (weights[at] * (values[at] - mean - user[rows[at]])).sum() / (weights[at].sum() + shrinkage)
+        for u in range(shape[0]):
+            at = rows == u
+            user[u] = (weights[at] * (values[at] - mean - item[cols[at]])).sum() / (weights[at].sum() + shrinkage)
+    return mean, user, item
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.floats(0.1, 20), st.integers(1, 4), st.booleans())
+def test_equals_the_plain_loop(seed, shrinkage, sweeps, weighted):
+    pattern, values, rows, cols = case(seed)
+    weights = np.ones(len(rows))
+    if weighted:
+        weights = (np.random.default_rng(seed).random(len(rows)) < 0.7).astype(float)
+        weights[0] = 1
+    biases = fit_biases(values, pattern, shrinkage, torch.from_numpy(weights) if weighted else None, sweeps)
+    mean, user, item = by_loop(rows, cols, values.numpy(), weights, pattern.shape, shrinkage, sweeps)
+    assert float(biases.mean) == pytest.approx(mean)
+    np.testing.assert_allclose(biases.user, user, atol=1e-12)
+    np.testing.assert_allclose(biases.item, item, atol=1e-12)
+
+
+def test_a_rating_of_weight_zero_cannot_be_seen():
+    pattern, values, _, _ = case()
+    weights = torch.ones_like(values)
+    weights[4] = 0
+    changed = values.clone()
+    changed[4] += 100
+    before, after = (fit_biases(v, pattern, 5.0, weights) for v in (values, changed))
+    for name in ("mean", "user", "item"):
+        assert torch.equal(getattr(before, name), getattr(after, name))
+
+
+def test_a_rating_of_weight_zero_is_as_if_it_were_not_there():
+    pattern, values, _, _ = case()
+    keep = torch.ones(len(values), dtype=torch.bool)
+    keep[[1, 4]] = False
+    weighted = fit_biases(values, pattern, 5.0, keep.double())
+    without = fit_biases(values[keep], pattern.where(keep), 5.0)
+    for name in ("mean", "user", "item"):
+        torch.testing.assert_close(getattr(weighted, name), getattr(without, name))
+
+
+def test_without_ratings_the_effect_is_zero():
+    pattern, values, _, _ = case()
+    biases = fit_biases(values, pattern, 5.0)
+    assert biases.user[2] == 0
+    assert biases.item[3] == 0
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 4))
+def test_folding_in_a_known_user_gives_their_fitted_effect(seed, sweeps):
+    pattern, values, _, _ = case(seed)
+    biases = fit_biases(values, pattern, 3.0, sweeps=sweeps)
+    torch.testing.assert_close(fold_in_user_bias(values, pattern, biases.mean, biases.item, 3.0), biases.user)
+
+
+def test_folding_in_no_ratings_gives_zero_even_without_shrinkage():
+    pattern = SparsePattern.from_numpy(np.array([0, 0]), np.array([], int), 3)
+    effect = fold_in_user_bias(torch.empty(0), pattern, torch.tensor(3.0), torch.ones(3), 0.0)
+    assert effect.tolist() == [0.0]
+
+
+def test_more_shrinkage_makes_smaller_effects():
+    pattern, values, _, _ = case()
+    norms = [float(fit_biases(values, pattern, shrinkage).user.norm()) for shrinkage in (0.1, 1, 10, 100)]
+    assert norms == sorted(norms, reverse=True)
+    assert norms[-1] < norms[0]
+
+
+def test_at_adds_the_three_up():
+    pattern, values, rows, cols = case()
+    biases = fit_biases(values, pattern, 5.0)
+    wanted = [float(biases.mean + biases.user[u] + biases.item[i]) for u, i in zip(rows, cols, strict=True)]
+    np.testing.assert_allclose(biases.at(pattern), wanted)

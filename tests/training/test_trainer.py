@@ -1,0 +1,358 @@
+"""The trainer: reproducible, block by block the same, keeps the best weights, stops when it should."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hyvae.errors import TrainingError
+from hyvae.metrics import rmse
+from hyvae.models.base import Config, RatingModel, TrainingPlan
+from hyvae.models.bias import Bias, BiasConfig
+from hyvae.models.hyvae import HyVAE
+from hyvae.models.settings import configure
+from hyvae.nn.schedules import one_cycle
+from hyvae.ratings import Ratings
+from hyvae.scoring import predict_pairs
+from hyvae.training import train, trainer
+
+SMALL = {
+    "default": {"hidden": 8, "latent": 3, "deep_layers": (4,), "epochs": 4, "patience": None},
+    "paper": {"hidden": 8, "latent": 3, "deep_layers": (4,), "decoder": 5, "epochs": 3, "batch_users": 16},
+}
+presets = pytest.mark.parametrize("preset", SMALL)
+
+
+def run(ratings, preset="default", *, validation=None, seed=0, on_epoch=None, **settings):
+    """A trained Hy-VAE, its plan and its history; weights start the same at any seed of training."""
+    config, plan = configure(HyVAE, preset, {**SMALL[preset], **settings})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = HyVAE(config, ratings.n_users, ratings.n_items, ratings.scale)
+    return model, plan, train(model, ratings, plan, validation=validation, seed=seed, on_epoch=on_epoch)
+
+
+def same_bits(a, b):
+    theirs = b.state_dict()
+    return all(torch.equal(tensor, theirs[name]) for name, tensor in a.state_dict().items())
+
+
+class Plain(RatingModel):
+    """One weight an item, pulled towards the ratings: small enough to follow by hand."""
+
+    name, title, citation = "plain", "Plain", ""
+    Config, presets = Config, {}
+
+    def __init__(self, n_users, n_items):
+        super().__init__(Config(), n_users, n_items, (1.0, 5.0), 1)
+        self.level = nn.Parameter(torch.zeros(n_items))
+        self.steps = []
+
+    def shared(self, train, step):
+        return {"level": 1.0 * self.level}
+
+    def loss(self, block, shared, step):
+        self.steps.append((step, block.users.tolist()))
+        error = block.values - shared["level"][block.pattern.col]
+        return {"rec": error.square().sum() / step.n_ratings}
+
+    def regularisation(self):
+        return {"l2": 0.01 * self.level.square().sum()}
+
+    def finish(self, train):
+        with torch.no_grad():
+            self.item_bias.copy_(self.level)
+
+    def encode(self, block):
+        return torch.zeros(block.pattern.shape[0], 1)
+
+
+def train_plain(ratings, **plan):
+    model = Plain(ratings.n_users, ratings.n_items)
+    return model, train(model, ratings, TrainingPlan(**plan))
+
+
+@pytest.fixture
+def sgd(monkeypatch):
+    """Plain gradient steps, so that weights tell gradients."""
+    monkeypatch.setitem(trainer.OPTIMISERS, "adam", lambda parameters, lr: torch.optim.SGD(parameters, lr=lr))
+
+
+# -- the same again -------------------------------------------------------------------------------------
+
+
+class TestReproducible:
+    @presets
+    def test_the_same_seed_gives_the_same_bits(self, small_ratings, preset):
+        assert same_bits(run(small_ratings, preset, seed=4)[0], run(small_ratings, preset, seed=4)[0])
+
+    @presets
+    def test_another_seed_gives_others(self, small_ratings, preset):
+        assert not same_bits(run(small_ratings, preset, seed=4)[0], run(small_ratings, preset, seed=5)[0])
+
+    @presets
+    def test_the_callers_random_state_has_no_say(self, small_ratings, preset):
+        torch.manual_seed(1)
+        one = run(small_ratings, preset)[0]
+        torch.manual_seed(2)
+        assert same_bits(one, run(small_ratings, preset)[0])
+
+    @presets
+    def test_the_callers_random_state_is_left_alone(self, small_ratings, preset):
+        before = torch.get_rng_state()
+        run(small_ratings, preset)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_the_random_state_is_left_alone_by_a_failure_too(self, small_ratings):
+        before = torch.get_rng_state()
+        with pytest.raises(TrainingError):
+            run(small_ratings, "paper", learning_rate=1e30)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_validation_does_not_change_the_course(self, parts):
+        # with patience none and the last epoch best or not, the reported losses are those of the same weights
+        without, with_it = [], []
+        run(parts[0], on_epoch=without.append)
+        run(parts[0], validation=parts[1], validate_every=1, on_epoch=with_it.append)
+        assert [report.parts for report in without] == [report.parts for report in with_it]
+
+
+# -- steps and blocks -----------------------------------------------------------------------------------
+
+
+class TestSteps:
+    def test_every_user_with_ratings_is_met_once_an_epoch(self, small_ratings):
+        model, _ = train_plain(small_ratings, epochs=3, batch_users=16)
+        rated = np.flatnonzero(small_ratings.user_counts).tolist()
+        steps_per_epoch = -(-len(rated) // 16)
+        assert len(model.steps) == 3 * steps_per_epoch
+        for epoch in range(3):
+            batches = model.steps[epoch * steps_per_epoch : (epoch + 1) * steps_per_epoch]
+            assert sorted(user for _, users in batches for user in users) == rated
+
+    def test_the_order_differs_between_epochs(self, small_ratings):
+        model, _ = train_plain(small_ratings, epochs=2, batch_users=16)
+        half = len(model.steps) // 2
+        assert [users for _, users in model.steps[:half]] != [users for _, users in model.steps[half:]]
+
+    def test_steps_know_where_they_stand(self, small_ratings):
+        model, _ = train_plain(small_ratings, epochs=2, batch_users=16)
+        steps = [step for step, _ in model.steps]
+        assert [step.number for step in steps] == list(range(1, len(steps) + 1))
+        assert [step.progress for step in steps] == [k / len(steps) for k in range(len(steps))]
+        for step, users in model.steps:
+            assert step.n_users == len(users)
+            assert step.n_ratings == small_ratings.user_counts[users].sum()
+
+    def test_blocks_of_one_step_share_its_totals(self, small_ratings):
+        model, _ = train_plain(small_ratings, epochs=1, batch_users=None, block_users=7)
+        assert {step.number for step, _ in model.steps} == {1}
+        assert {step.n_ratings for step, _ in model.steps} == {len(small_ratings)}
+        assert max(len(users) for _, users in model.steps) == 7
+
+    def test_one_step_is_the_gradient_by_hand(self, small_ratings, sgd):
+        model, _ = train_plain(small_ratings, epochs=1, batch_users=None, learning_rate=0.5)
+        sums = np.bincount(small_ratings.indices, small_ratings.values, small_ratings.n_items)
+        np.testing.assert_allclose(model.level.detach(), 0.5 * 2 * sums / len(small_ratings), rtol=1e-5)
+
+    def test_regularisation_counts_once_a_step_whatever_the_blocks(self, small_ratings):
+        histories = [train_plain(small_ratings, epochs=2, batch_users=None, block_users=b)[1] for b in (7, 4096)]
+        one, whole = (history.epochs[-1].parts["l2"] for history in histories)
+        assert one == pytest.approx(whole, rel=1e-5)
+        assert whole > 0
+
+    @pytest.mark.parametrize("batch_users", [None, 40])
+    @pytest.mark.parametrize("branches", ["deep", "both"])
+    def test_blocks_give_the_same_weights(self, small_ratings, sgd, monkeypatch, batch_users, branches):
+        block_of = trainer.rating_block
+
+        def in_float64(*args, **kwargs):
+            block = block_of(*args, **kwargs)
+            return replace(block, values=block.values.double())
+
+        monkeypatch.setattr(trainer, "rating_block", in_float64)
+        monkeypatch.setattr(torch, "randn_like", torch.zeros_like)  # noise is drawn block by block
+        weights = []
+        for block_users in (11, 4096):
+            config, plan = configure(
+                HyVAE,
+                "default",
+                {
+                    **SMALL["default"],
+                    "hidden_dropout": 0.0,
+                    "branches": branches,
+                    "batch_users": batch_users,
+                    "block_users": block_users,
+                    "learning_rate": 0.05,
+                    "schedule": "constant",
+                },
+            )
+            torch.manual_seed(0)
+            model = HyVAE(config, small_ratings.n_users, small_ratings.n_items, small_ratings.scale).double()
+            before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+            train(model, small_ratings, plan)
+            weights.append(dict(model.named_parameters()))
+        for name, small_blocks in weights[0].items():
+            torch.testing.assert_close(small_blocks, weights[1][name], rtol=0, atol=1e-12)
+            assert not torch.equal(small_blocks, before[name]), name
+
+    def test_the_gradient_is_clipped(self, small_ratings, sgd):
+        free, _ = train_plain(small_ratings, epochs=1, batch_users=None, learning_rate=1.0)
+        clipped, _ = train_plain(small_ratings, epochs=1, batch_users=None, learning_rate=1.0, gradient_clip=0.1)
+        assert free.level.detach().norm() > 0.2
+        assert float(clipped.level.detach().norm()) == pytest.approx(0.1, rel=1e-4)
+
+    def test_small_gradients_are_not_clipped(self, small_ratings, sgd):
+        free, _ = train_plain(small_ratings, epochs=1, batch_users=None)
+        clipped, _ = train_plain(small_ratings, epochs=1, batch_users=None, gradient_clip=1e6)
+        torch.testing.assert_close(free.level, clipped.level)
+
+    def test_the_learning_rate_follows_the_schedule(self, small_ratings):
+        reports = []
+        run(small_ratings, epochs=10, learning_rate=0.01, schedule="one_cycle", on_epoch=reports.append)
+        wanted = [0.01 * one_cycle(k / 10) for k in range(10)]
+        assert [report.learning_rate for report in reports] == pytest.approx(wanted)
+
+    @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("rmsprop", torch.optim.RMSprop)])
+    def test_the_plan_names_the_optimiser(self, name, kind):
+        optimiser = trainer.OPTIMISERS[name]([nn.Parameter(torch.zeros(1))], 0.3)
+        assert isinstance(optimiser, kind)
+        assert optimiser.param_groups[0]["lr"] == 0.3
+
+
+# -- what is kept ---------------------------------------------------------------------------------------
+
+OVERFITTING = {"epochs": 40, "learning_rate": 0.05, "batch_users": 16, "center": "global", "l2": 0.0}
+
+
+class TestBestWeights:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def overfitted(cls, parts):
+        return run(parts[0], "paper", validation=parts[1], patience=None, **OVERFITTING)
+
+    def test_the_kept_weights_have_the_best_rmse(self, overfitted, parts):
+        model, _, history = overfitted
+        predictions = predict_pairs(model, *parts).clip(1, 5)
+        assert rmse(predictions, parts[1].values) == pytest.approx(history.best_validation_rmse, abs=1e-7)
+
+    def test_the_best_is_the_least_of_the_curve_and_not_the_last(self, overfitted):
+        history = overfitted[2]
+        curve = [report.validation_rmse for report in history.epochs]
+        assert len(curve) == 40
+        assert min(curve) == history.best_validation_rmse == curve[history.best_epoch - 1]
+        assert curve[-1] > min(curve), "the case must overfit, or this proves nothing"
+
+    def test_without_validation_the_last_are_kept(self, parts):
+        _, _, history = run(parts[0], "paper")
+        assert history.best_epoch is history.best_validation_rmse is None
+        assert [report.validation_rmse for report in history.epochs] == [None] * 3
+
+    def test_an_empty_validation_part_is_none(self, parts):
+        empty = Ratings.empty(parts[0].users, parts[0].items, parts[0].scale)
+        assert run(parts[0], "paper", validation=empty)[2].best_epoch is None
+
+    @pytest.mark.parametrize(("every", "patience"), [(1, 3), (2, 2)])
+    def test_training_stops_when_patience_is_out(self, parts, every, patience):
+        settings = {**OVERFITTING, "patience": patience, "validate_every": every}
+        history = run(parts[0], "paper", validation=parts[1], **settings)[2]
+        assert history.stopped_early
+        assert len(history.epochs) == history.best_epoch + every * patience < 40
+
+    def test_validation_is_as_often_as_the_plan_says_and_at_the_end(self, parts):
+        history = run(parts[0], validation=parts[1], epochs=7, validate_every=3)[2]
+        assert [report.epoch for report in history.epochs if report.validation_rmse is not None] == [3, 6, 7]
+
+    def test_the_model_is_left_ready_to_answer(self, overfitted):
+        assert not overfitted[0].training
+        assert overfitted[0].item_rows.any()
+
+    def test_reports_add_up(self, parts):
+        reports = []
+        _, _, history = run(parts[0], "paper", on_epoch=reports.append)
+        assert reports == history.epochs
+        assert [report.epoch for report in reports] == [1, 2, 3]
+        assert [report.steps for report in reports] == [4, 8, 12]
+        assert set(reports[0].parts) == {"rec", "deep", "kl", "l2"}
+        seconds = [report.seconds for report in reports]
+        assert seconds == sorted(seconds)
+
+    def test_the_loss_falls(self, parts):
+        history = run(parts[0], "paper", epochs=10, learning_rate=3e-3)[2]
+        assert history.epochs[-1].parts["rec"] < 0.9 * history.epochs[0].parts["rec"]
+
+
+# -- what goes wrong ------------------------------------------------------------------------------------
+
+
+class TestNotANumber:
+    def test_the_message_names_step_part_cause_and_mend(self, small_ratings):
+        message = (
+            r"step \d+ of 12: loss part '(rec|deep|kl|l2)' is (nan|inf); .*too long.* learning rate \(now 1e\+30\)"
+        )
+        with pytest.raises(TrainingError, match=message):
+            run(small_ratings, "paper", learning_rate=1e30)
+
+    def test_the_broken_weights_are_named(self, small_ratings):
+        class Broken(Plain):
+            def shared(self, train, step):
+                if step.number == 3:
+                    with torch.no_grad():
+                        self.level.fill_(torch.nan)
+                return super().shared(train, step)
+
+        model = Broken(small_ratings.n_users, small_ratings.n_items)
+        with pytest.raises(TrainingError, match=r"step 3 of 5: loss part 'rec' is nan; the weights 'level'"):
+            train(model, small_ratings, TrainingPlan(epochs=5, batch_users=None))
+
+    def test_a_part_that_is_infinite_is_named(self, small_ratings):
+        class Infinite(Plain):
+            def regularisation(self):
+                return {"penalty": self.level.sum() + torch.inf}
+
+        model = Infinite(small_ratings.n_users, small_ratings.n_items)
+        with pytest.raises(TrainingError, match=r"step 1 of 2: loss part 'penalty' is inf"):
+            train(model, small_ratings, TrainingPlan(epochs=2, batch_users=None))
+
+    def test_predictions_that_are_not_finite_stop_training(self, parts):
+        class Lost(Plain):
+            def finish(self, train):
+                self.item_bias.fill_(torch.nan)
+
+        model = Lost(parts[0].n_users, parts[0].n_items)
+        with pytest.raises(TrainingError, match="validation predictions are no longer finite"):
+            train(model, parts[0], TrainingPlan(epochs=1), validation=parts[1])
+
+
+class TestThinRatings:
+    @presets
+    def test_users_and_items_without_ratings(self, preset):
+        one = Ratings.from_arrays([1, 2, 3, 3], [1, 2, 1, 4], [3.0, 4.0, 2.0, 5.0])
+        thin = one.take(np.array([0, 3]))
+        model, _, history = run(thin, preset)
+        assert len(history.epochs) == SMALL[preset]["epochs"]
+        assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
+
+    @presets
+    def test_a_single_rating(self, preset):
+        model, _, _ = run(Ratings.from_arrays([1], [1], [3.0], scale=(1, 5)), preset)
+        assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
+
+    @presets
+    def test_ratings_that_are_all_the_same(self, preset):
+        same = Ratings.from_arrays([1, 1, 2, 2, 3], [1, 2, 1, 3, 3], [4.0] * 5, scale=(1, 5))
+        model, _, _ = run(same, preset)
+        assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
+
+    def test_a_model_without_gradients_is_finished_only(self, small_ratings):
+        model = Bias(BiasConfig(), small_ratings.n_users, small_ratings.n_items, small_ratings.scale)
+        history = train(model, small_ratings, TrainingPlan(epochs=5))
+        assert history.epochs == []
+        assert model.item_bias.any()
+
+    def test_no_epochs_leave_the_weights_as_they_were(self, small_ratings):
+        model, _ = train_plain(small_ratings, epochs=0)
+        assert model.steps == []
+        assert not model.level.any()
