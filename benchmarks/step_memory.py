@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/step_memory.py --users 100000 --items 100000 --ratings 5000000
 
-Prints one JSON object. Peak memory is of the whole process (ratings, weights, optimiser and all), as the system counts
-it. Popularity of items follows a power law, activity of users a log-normal law; ratings are noise, which costs the same.
+Prints one JSON object. Peak memory is of the whole process (ratings, weights, optimiser and all), as the system
+counts it. Popularity of items follows a power law, activity of users a log-normal law; ratings are noise, which costs
+the same.
 """
 
 from __future__ import annotations

@@ -121,6 +121,8 @@ def _swap(staging: Path, target: Path) -> None:
 def _write_files(run: Run, folder: Path, with_history: bool) -> None:
     save_file({key: tensor.cpu().contiguous() for key, tensor in run.weights.items()}, folder / "weights.safetensors")
     _vocabulary_table(run).write_parquet(folder / "vocabulary.parquet")
+    # safetensors writes for the owner alone; a server's account must be able to read what the trainer's wrote
+    shutil.copymode(folder / "vocabulary.parquet", folder / "weights.safetensors")
     if with_history:
         _ratings_table(run.history).write_parquet(folder / "ratings.parquet")
     if run.held_out:
