@@ -100,7 +100,7 @@ class TestAsPeopleUseThem:
             model.recommend({"the matrx": 5.0})
 
     def test_an_unknown_id_is_refused(self, model):
-        with pytest.raises(DataError, match="item 77 is not known; items are known by id or title"):
+        with pytest.raises(DataError, match="item 77 is not known; give the id"):
             model.recommend({77: 5.0})
 
     def test_one_item_by_id_and_by_title_is_refused(self, model):
@@ -110,7 +110,7 @@ class TestAsPeopleUseThem:
     def test_without_titles_items_are_known_by_id(self):
         plain = BiasModel().fit(Ratings.from_arrays([1, 2], [1, 2], [3.0, 4.0]))
         assert plain.recommend({1: 3.0})[0].title == "2"
-        with pytest.raises(DataError, match="by id or title"):
+        with pytest.raises(DataError, match="is not known; give the id of an item"):
             plain.recommend({"The Matrix": 3.0})
 
     def test_fitting_again_forgets_the_old_titles(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,52 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyvae.errors import DataError
 from hyvae.models.base import RatingModel
 from hyvae.nn.randomness import seeded
-from hyvae.ratings import Ratings, Vocabulary, title_array
+from hyvae.ratings import Id, Ratings, Vocabulary, as_ids, title_array
+
+
+def known_users(history: Ratings, users: Sequence[Id]) -> NDArray[np.int64]:
+    """Indices of users by id, shape (n,).
+
+    Raises
+    ------
+    DataError
+        Someone is not known.
+    """
+    index = history.users.index(users)
+    if (index < 0).any():
+        raise DataError(
+            f"user {users[int((index < 0).argmax())]!r} is not among the {history.n_users:,} known users; "
+            "for someone new, give their ratings instead"
+        )
+    return index
+
+
+def read_columns(history: Ratings, columns: Mapping[Id, Mapping[Id, float]]) -> Ratings:
+    """Ratings of new items by known users, with items as rows and users as columns.
+
+    Raises
+    ------
+    DataError
+        An item that is known already, an unknown user, or no ratings.
+    """
+    ids = as_ids(list(columns))
+    known = history.items.index(ids) >= 0
+    if known.any():
+        raise DataError(f"item {ids[known].tolist()[0]!r} is known already; new ratings of known items need training")
+    items = Vocabulary.of(ids)
+    users = [user for column in columns.values() for user in column]
+    return Ratings.from_indices(
+        items,
+        history.users,
+        items.index(np.repeat(ids, [len(column) for column in columns.values()])),
+        known_users(history, users) if users else np.empty(0, np.int64),
+        [rating for column in columns.values() for rating in column.values()],
+        scale=history.scale,
+        source="ratings of new items",
+    )
 
 
 def extend_model(

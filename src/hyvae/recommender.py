@@ -18,7 +18,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from hyvae.errors import ConfigError, DataError, NotFittedError, RunError
-from hyvae.extension import extend_history, extend_model
+from hyvae.extension import extend_history, extend_model, known_users, read_columns
 from hyvae.models import REGISTRY, RatingModel
 from hyvae.models.bias import Bias, BiasConfig
 from hyvae.models.settings import configure
@@ -27,7 +27,7 @@ from hyvae.nn.sparse import SparsePattern
 from hyvae.ratings import Id, Ratings, Vocabulary, as_ids
 from hyvae.runs import Run, RunConfig, provenance, read_run, write_run
 from hyvae.scoring import USER_BLOCK, best_items, predict_pairs, rating_block, user_blocks
-from hyvae.titles import TitleIndex
+from hyvae.titles import ItemFinder
 from hyvae.training import History, train
 from hyvae.training.progress import TrainingProgress
 
@@ -124,7 +124,7 @@ class Recommender:
         with TrainingProgress(self.plan.epochs, len(ratings), progress if self.plan.epochs else False) as shown:
             self.training = train(model, ratings, self.plan, validation=validation, seed=seed, on_epoch=shown)
         self._model, self._history, self._item_counts = model, ratings, ratings.item_counts
-        self.__dict__.pop("_titles", None)
+        self.__dict__.pop("_finder", None)
         self._floor = Bias(BiasConfig(), ratings.n_users, ratings.n_items, ratings.scale).to(self.device)
         self._floor.finish(rating_block(ratings, device=self.device))
         self._half_width = self._conformal_half_width(validation)
@@ -269,7 +269,7 @@ class Recommender:
         """
         if isinstance(who, Mapping):
             return self.fold_in(who).recommend(n, include_seen=include_seen)
-        items, scores = self._lists(np.array([self._user_index(who)]), n, include_seen)
+        items, scores = self._lists(known_users(self.history, [who]), n, include_seen)
         return self._named(items[0], scores[0])
 
     def recommend_table(
@@ -277,11 +277,7 @@ class Recommender:
     ) -> pl.DataFrame:
         """Lists for many users (default: everyone), as a table of ``user``, ``rank``, ``item`` and ``score``."""
         history = self.history
-        index = (
-            np.flatnonzero(history.user_counts)
-            if users is None
-            else np.array([self._user_index(user) for user in users], dtype=np.int64)
-        )
+        index = np.flatnonzero(history.user_counts) if users is None else known_users(history, list(users))
         parts = []
         for block in self._blocks_of(index):
             items, scores = self._lists(block, n, include_seen)
@@ -349,7 +345,7 @@ class Recommender:
         ratings : dict of item id or title to rating
         """
         history = self.history
-        items = np.array([self._item_index(key) for key in ratings], dtype=np.int64)
+        items = self._finder.indices(ratings)
         return FoldedIn(
             self,
             Ratings.from_indices(
@@ -382,28 +378,12 @@ class Recommender:
             The model has no encoder of items.
         """
         model, floor, history = self._fitted
-        ids = as_ids(list(columns))
-        if (history.items.index(ids) >= 0).any():
-            known = ids[history.items.index(ids) >= 0].tolist()[0]
-            raise DataError(f"item {known!r} is known already; new ratings of known items need training")
-        triplets = [
-            (self._user_index(user), id_, rating) for id_, column in columns.items() for user, rating in column.items()
-        ]
-        user_index = np.array([user for user, _, _ in triplets], dtype=np.int64)
-        new = Ratings.from_indices(
-            Vocabulary.of(ids),
-            history.users,
-            Vocabulary.of(ids).index([id_ for _, id_, _ in triplets]),
-            user_index,
-            [rating for _, _, rating in triplets],
-            scale=history.scale,
-            source="ratings of new items",
-        )
+        new = read_columns(history, columns)
         block = rating_block(new, device=self.device)
-        items = Vocabulary.of(np.concatenate([history.items.ids, ids]))
+        items = Vocabulary.of(np.concatenate([history.items.ids, new.users.ids]))
         old_place, new_place = items.index(history.items.ids), items.index(new.users.ids)
         clone = copy.copy(self)
-        clone.__dict__.pop("_titles", None)
+        clone.__dict__.pop("_finder", None)
         clone._model = extend_model(model, model.encode_items(block), old_place, new_place)
         clone._floor = cast(Bias, extend_model(floor, floor.encode_items(block), old_place, new_place))
         clone._history = extend_history(history, new, items, old_place, new_place, dict(titles or {}))
@@ -412,36 +392,9 @@ class Recommender:
         clone._item_counts[new_place] = new.user_counts
         return clone
 
-    def _user_index(self, user: Id) -> int:
-        index = int(self.history.users.index([user])[0])
-        if index < 0:
-            raise DataError(
-                f"user {user!r} is not among the {self.history.n_users:,} known users; "
-                "for someone new, give their ratings instead"
-            )
-        return index
-
     @cached_property
-    def _titles(self) -> TitleIndex | None:
-        titles = self.history.titles
-        return None if titles is None else TitleIndex(titles)
-
-    def _item_index(self, key: Any) -> int:
-        """Index of an item by id, by its id as text, or by title."""
-        items = self.history.items
-        index = int(items.index([items.parse(key) if isinstance(key, str) else key])[0])
-        if index >= 0:
-            return index
-        found = [] if self._titles is None or not isinstance(key, str) else self._titles.find(key)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            assert self._titles is not None
-            names = "; ".join(f"{self._titles.titles[i]} (id {items.ids[i]})" for i in found[:5])
-            raise DataError(f"{len(found)} items are called {key!r}: {names}; give the id")
-        hints = self._titles.similar(key) if self._titles is not None and isinstance(key, str) else []
-        hint = f"; did you mean {' or '.join(map(repr, hints))}?" if hints else "; items are known by id or title"
-        raise DataError(f"item {key!r} is not known{hint}")
+    def _finder(self) -> ItemFinder:
+        return ItemFinder(self.history.items, self.history.titles)
 
     # -- keeping --------------------------------------------------------------------------------------
 
@@ -461,7 +414,8 @@ class Recommender:
         held_out : dict of str to Ratings, optional
             The ``validation`` and ``test`` parts, so that `hyvae evaluate` needs no source.
         history : bool
-            Whether the training ratings go along. Without them known users cannot be answered, only new ones.
+            Whether the training and held-out ratings go along. Without them known users are answered by the bias
+            model, new ones by their own ratings.
         details : dict, optional
             More provenance: source, split, command.
         """
@@ -476,13 +430,14 @@ class Recommender:
             n_users=model.n_users,
             interval_half_width=self._half_width,
         )
+        # a run without histories keeps no rating of anyone, held-out ones included
         write_run(
             Run(
                 config=config,
                 weights=weights,
                 history=ratings,
                 item_counts=self._item_counts,
-                held_out=dict(held_out or {}),
+                held_out=dict(held_out or {}) if history else {},
                 curves=self.training.rows(),
                 metrics=metrics or {},
                 provenance={**self.provenance, **self.training.outcome(), **(details or {})},
@@ -534,7 +489,7 @@ class FoldedIn:
     @torch.no_grad()
     def predict(self, items: Iterable[Any]) -> NDArray[np.float32]:
         """Predicted ratings of items by id or title, on the scale; shape (n,)."""
-        index = np.array([self.recommender._item_index(item) for item in items], dtype=np.int64)
+        index = self.recommender._finder.indices(items)
         columns, inverse = np.unique(index, return_inverse=True)
         # as for known users: what has no training ratings is the bias model's to answer
         unrated = self.recommender.item_counts[columns] == 0

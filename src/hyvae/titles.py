@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
+
+from hyvae.errors import DataError
+from hyvae.ratings import Vocabulary
 
 _YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
 _ARTICLE_LAST = re.compile(r"^(.*), (the|a|an)$")
@@ -45,3 +50,42 @@ class TitleIndex:
         close = difflib.get_close_matches(wanted, self._normal, n=n, cutoff=0.6)
         keys = list(dict.fromkeys([*close, *sorted(containing, key=len)]))[:n]
         return [str(self.titles[self._normal[key][0]]) for key in keys]
+
+
+class ItemFinder:
+    """Items as people name them: by id, by the id as text, or by title.
+
+    Parameters
+    ----------
+    items : Vocabulary
+    titles : (n_items,) array of str or None
+    """
+
+    def __init__(self, items: Vocabulary, titles: NDArray[Any] | None) -> None:
+        self.items = items
+        self.titles = None if titles is None else TitleIndex(titles)
+
+    def indices(self, names: Iterable[Any]) -> NDArray[np.int64]:
+        """Index of each name, shape (n,).
+
+        Raises
+        ------
+        DataError
+            A name that no item has, with those that are close, or that several items have.
+        """
+        return np.array([self._index(name) for name in names], dtype=np.int64)
+
+    def _index(self, name: Any) -> int:
+        index = int(self.items.index([self.items.parse(name) if isinstance(name, str) else name])[0])
+        if index >= 0:
+            return index
+        if self.titles is None or not isinstance(name, str):
+            raise DataError(f"item {name!r} is not known; give the id of an item that was there at training")
+        found = self.titles.find(name)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            choices = "; ".join(f"{self.titles.titles[i]} (id {self.items.ids[i]})" for i in found[:5])
+            raise DataError(f"{len(found)} items are called {name!r}: {choices}; give the id")
+        hints = " or ".join(map(repr, self.titles.similar(name)))
+        raise DataError(f"item {name!r} is not known; {f'did you mean {hints}?' if hints else 'give its id or title'}")

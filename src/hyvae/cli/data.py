@@ -9,7 +9,6 @@ import typer
 from hyvae.cli import options
 from hyvae.cli.output import print_json, stdout, table
 from hyvae.data import DATASETS, describe
-from hyvae.ratings import Ratings
 
 app = typer.Typer(help="List the named data sets, describe any source.", no_args_is_help=True)
 
@@ -38,15 +37,7 @@ def describe_(
     json: options.Json = False,
 ) -> None:
     """Describe a source: the paper's Table I, and more."""
-    ratings = Ratings.read(
-        source,
-        user=user_column,
-        item=item_column,
-        rating=rating_column,
-        timestamp=time_column,
-        title=title_column,
-        scale=options.parse_scale(scale),
-    )
+    ratings = options.read_source(source, user_column, item_column, rating_column, time_column, title_column, scale)
     facts = describe(ratings)
     if json:
         print_json({"source": source, "fingerprint": ratings.fingerprint, **facts})

@@ -9,6 +9,7 @@ import torch
 import typer
 
 from hyvae.errors import ConfigError
+from hyvae.ratings import Ratings
 
 Source = Annotated[
     str,
@@ -36,8 +37,22 @@ ScaleOption = Annotated[
 ]
 
 
-def parse_scale(text: str | None) -> tuple[float, float] | None:
-    """``'1,5'`` as a pair of numbers."""
+def read_source(
+    source: str,
+    user: str | None,
+    item: str | None,
+    rating: str | None,
+    timestamp: str | None,
+    title: str | None,
+    scale: str | None,
+) -> Ratings:
+    """Read a source with the columns that the options name."""
+    return Ratings.read(
+        source, user=user, item=item, rating=rating, timestamp=timestamp, title=title, scale=_parse_scale(scale)
+    )
+
+
+def _parse_scale(text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None
     try:

@@ -53,15 +53,7 @@ def train(
     """
     options.set_threads(threads)
     recommender = Recommender(model, preset=preset, device=device, **_parsed(settings or []))
-    ratings = Ratings.read(
-        source,
-        user=user_column,
-        item=item_column,
-        rating=rating_column,
-        timestamp=time_column,
-        title=title_column,
-        scale=options.parse_scale(scale),
-    )
+    ratings = options.read_source(source, user_column, item_column, rating_column, time_column, title_column, scale)
     parts = None if everything else ratings.split(split, seed=split_seed)
     metrics = fit_and_save(recommender, ratings, parts, out, source=source, seed=seed, history=not no_history)
     if json:

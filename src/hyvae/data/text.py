@@ -189,7 +189,7 @@ def choose_columns(names: Sequence[str], options: ReadOptions, source: str) -> C
         if name is None and role in ("user", "item", "rating"):
             raise DataError(
                 f"{source}: no column of {role}s among {', '.join(map(repr, names))}; "
-                f"name it with {role}=… (the file must start with a header line)"
+                f"name it with {role}=… (--{role}-column on the command line); the file must start with a header line"
             )
     columns = Columns(
         user=chosen["user"] or "",
