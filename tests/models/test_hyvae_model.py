@@ -41,6 +41,13 @@ class TestHyVAEFolded(ModelContract):
     settings = {**SMALL_PAPER, **QUICK, "fusion": "folded", "center": "biases"}  # noqa: RUF012
 
 
+class TestHyVAEOrdinal(ModelContract):
+    """Ordered levels: the prediction is an expectation, no longer linear in the code."""
+
+    model, preset = "hyvae", "default"
+    settings = {**TestHyVAEDefault.settings, "likelihood": "ordinal"}  # noqa: RUF012
+
+
 class TestHyVAEUnfoldable(ModelContract):
     """A ReLU before the fusion: scores come from the dense head itself."""
 

@@ -24,6 +24,7 @@ from hyvae.nn.biases import fit_biases, fold_in_user_bias
 from hyvae.nn.fusion import DenseFusion
 from hyvae.nn.hiding import hidden_ratings
 from hyvae.nn.latent import LOG_VARIANCE_RANGE, expected_relu, kl_to_standard_normal, sample
+from hyvae.nn.ordinal import OrdinalHead
 from hyvae.nn.refinement import solve_refinement
 from hyvae.nn.schedules import kl_weight
 from hyvae.nn.sparse import SparsePattern, sampled_product, sparse_product
@@ -70,9 +71,12 @@ class HyVAEConfig(Config):
         40.0, gt=0, description="λ of the closed-form refinement of an encoded user; none: no refinement"
     )
 
-    likelihood: Literal["gaussian", "multinomial"] = Field(
-        "gaussian", description="masked squared error, or eq. 3–4 (dense head only; predicts N_u·π_i)"
+    likelihood: Literal["gaussian", "multinomial", "ordinal"] = Field(
+        "gaussian",
+        description="masked squared error; eq. 3–4 (dense head only; predicts N_u·π_i); or ordered levels, whose "
+        "expectation is the prediction",
     )
+    levels: int = Field(5, ge=2, description="of the ordinal likelihood: rating levels, evenly spaced over the scale")
     loss_reduction: Literal["elbo", "rating", "user"] = Field(
         "elbo",
         description="elbo: squared errors averaged over ratings, KL over as many and times 2s² (s² the variance that "
@@ -118,8 +122,8 @@ class HyVAEConfig(Config):
         refuse(self.l2_against == "sum" and not self.l2, "l2_against='sum' needs a positive l2")
         refuse(not dense and self.output_activation != "none", "output_activation='relu' needs fusion='dense'")
         refuse(not dense and self.likelihood == "multinomial", "likelihood='multinomial' needs fusion='dense'")
-        nonlinear = self.output_activation != "none" or self.likelihood != "gaussian"
-        refuse(nonlinear and self.refine is not None, "refine needs a linear Gaussian output: set refine=none")
+        nonlinear = self.output_activation != "none" or self.likelihood == "multinomial"
+        refuse(nonlinear and self.refine is not None, "refine needs a linear output: set refine=none")
         refuse(
             self.likelihood == "multinomial" and (self.center != "none" or self.hide > 0),
             "likelihood='multinomial' needs center='none' and hide=0",
@@ -233,6 +237,8 @@ class HyVAE(RatingModel):
 
         if c.decoder is None:
             self._scale_linear_heads()
+        if c.likelihood == "ordinal":
+            self.ordinal = OrdinalHead(c.levels, scale)
         self._deep_has_own_output = c.branches == "both" and c.deep_loss == "masked"
         if c.fusion == "dense":
             self.fusion = DenseFusion(self.widths, n_items, relu=c.output_activation == "relu")
@@ -388,23 +394,21 @@ class HyVAE(RatingModel):
         )
         if self.user_vectors is not None:
             code = code + self.user_vectors[block.users]
+        ratings = block.values
         if visible is not None:
             hidden = visible == 0
-            pattern, centred = pattern.where(hidden), centred[hidden]
+            pattern, centred, ratings = pattern.where(hidden), centred[hidden], ratings[hidden]
         # the expected number of hidden ratings, so that blocks on any machine divide by the same number
         n_ratings = step.n_ratings * (c.hide or 1.0)
         total = float(step.n_users) if c.loss_reduction == "user" else n_ratings
 
         output, deep_output = self._outputs(code, shared, pattern)
-        if c.likelihood == "multinomial":
-            parts = {"rec": -(output * centred).sum() / total}  # eq. 4
-        else:
-            parts = {"rec": (centred - output).square().sum() / total}
+        parts = {"rec": self._misfit(output, centred, ratings) / total}
         if c.vae_loss and c.branches == "both":
             z = self.widths[0]
             alone = sampled_product(code[:, :z], shared["item_rows"][:, :z], pattern) + self._head_bias_at(pattern)
             parts["rec"] = (1 - c.vae_loss) * parts["rec"]
-            parts["vae"] = c.vae_loss * (centred - alone).square().sum() / total
+            parts["vae"] = c.vae_loss * self._misfit(alone, centred, ratings) / total
         if deep_output is not None:
             parts["deep"] = (centred - deep_output).square().sum() / total
         if mean is not None and log_variance is not None:
@@ -412,6 +416,16 @@ class HyVAE(RatingModel):
             scale = 2 * self.residual_variance / step.n_ratings if c.loss_reduction == "elbo" else 1 / step.n_users
             parts["kl"] = kl_weight(step.progress, c.beta, c.kl_warmup) * scale * kl
         return parts
+
+    def _misfit(self, output: Tensor, centred: Tensor, ratings: Tensor) -> Tensor:
+        """L_rec, summed: squared errors, −Σ x log π (eq. 4), or the ordinal likelihood in units of squared errors."""
+        if self.config.likelihood == "multinomial":
+            return -(output * centred).sum()
+        if self.config.likelihood == "ordinal":
+            # times 2s², as the Gaussian's −log p is squared error / 2s²: the other parts keep their weights
+            score = output + (ratings - centred)
+            return -2 * self.residual_variance * self.ordinal.log_likelihood(score, ratings).sum()
+        return (centred - output).square().sum()
 
     def _outputs(self, code: Tensor, shared: Shared, pattern: SparsePattern) -> tuple[Tensor, Tensor | None]:
         """x̂ (or log π, eq. 2) and, where it has a loss of its own, V_D, at the positions of `pattern`; (nnz,)."""
@@ -445,7 +459,7 @@ class HyVAE(RatingModel):
 
     @property
     def _folds(self) -> bool:
-        return self.config.output_activation == "none" and self.config.likelihood == "gaussian"
+        return self.config.output_activation == "none" and self.config.likelihood != "multinomial"
 
     @property
     def training_only(self) -> tuple[str, ...]:
@@ -513,17 +527,20 @@ class HyVAE(RatingModel):
     def score(self, codes: Tensor, items: slice) -> Tensor:
         """Scores of a block of items; the unfoldable heads decode all items first."""
         if self._folds:
-            return super().score(codes, items)
+            return self._rate(super().score(codes, items))
         fused, _ = self.fusion(codes[:, :-1])
         if self.config.likelihood == "multinomial":
             return (codes[:, -1:] * torch.softmax(fused, 1))[:, items]  # E[x] = N_u·π (eq. 3)
-        return (codes[:, -1:] + fused + self.item_effect)[:, items]
+        return self._rate(codes[:, -1:] + fused + self.item_effect)[:, items]
+
+    def _rate(self, scores: Tensor) -> Tensor:
+        return self.ordinal.expectation(scores) if self.config.likelihood == "ordinal" else scores
 
     @torch.no_grad()
     def score_pairs(self, codes: Tensor, pattern: SparsePattern) -> Tensor:
         """Scores at the positions of `pattern`."""
         if self._folds:
-            return super().score_pairs(codes, pattern)
+            return self._rate(super().score_pairs(codes, pattern))
         return self.score(codes, slice(None))[pattern.row, pattern.col]
 
     @torch.no_grad()
