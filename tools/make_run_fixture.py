@@ -14,6 +14,7 @@ from hyvae import HyVAE, Ratings
 
 
 def main(out: Path) -> None:
+    """Write the run and its expected predictions."""
     rng = np.random.default_rng(0)
     pairs = rng.choice(40 * 30, 400, replace=False)
     ratings = Ratings.from_arrays(
