@@ -136,7 +136,7 @@ class TestWithItems:
 
     def test_a_one_sided_model_refuses(self, parts):
         paper = HyVAE(preset="paper", hidden=8, latent=4, deep_layers=(4,), decoder=4, epochs=1).fit(parts[0])
-        with pytest.raises(NotImplementedError, match="hyvae cannot encode new items"):
+        with pytest.raises(ConfigError, match="hyvae, as it is set, cannot encode new items"):
             paper.with_items(NEW)
 
     def test_the_callers_random_state_is_left_alone(self, model):

@@ -374,7 +374,7 @@ class Recommender:
         ------
         DataError
             An item that is known already, an unknown user, or no ratings.
-        NotImplementedError
+        ConfigError
             The model has no encoder of items.
         """
         model, floor, history = self._fitted

@@ -14,7 +14,9 @@ import polars as pl
 import pytest
 
 from hyvae.cli import main
+from hyvae.cli.answering import print_recommendations
 from hyvae.errors import RunError
+from hyvae.recommender import Recommendation
 
 EPOCHS = ("--set", "epochs=4", "--set", "hidden=8", "--set", "latent=4", "--set", "deep_layers=4")
 
@@ -177,3 +179,8 @@ def test_doctor_and_data_speak_json():
     assert "movielens-small" in {row["name"] for row in json.loads(hyvae("data", "list", "--json").stdout)}
     facts = json.loads(hyvae("data", "describe", "movielens-small", "--json").stdout)
     assert (facts["ratings"], facts["items"], facts["listed_items"]) == (100_836, 9_724, 9_742)
+
+
+def test_brackets_in_a_title_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]):
+    print_recommendations([Recommendation(1, 4.0, "[red] Sorghum [/] (1988)")])
+    assert "[red] Sorghum [/] (1988)" in capsys.readouterr().out

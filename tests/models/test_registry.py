@@ -89,7 +89,7 @@ def test_its_loss_part_is_reported(parts):
 
 def test_it_cannot_encode_new_items_and_says_so(small_ratings):
     model = Recommender("toy", epochs=1).fit(small_ratings)
-    with pytest.raises(NotImplementedError, match="toy cannot encode new items"):
+    with pytest.raises(ConfigError, match="cannot encode new items"):
         model.with_items({7: {100: 4.0}})
 
 

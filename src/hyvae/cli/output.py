@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hyvae.errors import DataError
@@ -27,7 +28,7 @@ def print_json(content: Any) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print for a person; columns that start with a number-like cell are set flush right."""
-    shown = Table(title=title, title_justify="left", header_style="bold")
+    shown = Table(title=escape(title), title_justify="left", header_style="bold")
     for number, column in enumerate(columns):
         numeric = bool(rows) and isinstance(rows[0][number], int | float)
         shown.add_column(column, justify="right" if numeric else "left")
@@ -39,7 +40,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    # a title may hold brackets, which Rich would take for its markup
+    return f"{value:,}" if isinstance(value, int) else escape(str(value))
 
 
 def write_table(frame: pl.DataFrame, out: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from hyvae.errors import ConfigError
 from hyvae.nn.sparse import SparsePattern, sampled_product
 
 Shared = dict[str, Tensor]
@@ -169,10 +170,10 @@ class RatingModel(nn.Module, ABC):
 
         Raises
         ------
-        NotImplementedError
+        ConfigError
             The model has no encoder of items.
         """
-        raise NotImplementedError(f"{self.name} cannot encode new items; train again with them")
+        raise ConfigError(f"{self.name}, as it is set, cannot encode new items; train again with them")
 
     def answering_state(self) -> dict[str, Tensor]:
         """The part of the state that a saved run keeps."""
