@@ -276,6 +276,20 @@ class TestWriting:
             model.save(tmp_path)
         assert names(tmp_path) == {"thesis.tex"}
 
+    def test_a_project_with_a_config_of_its_own_is_left_alone(self, model, tmp_path):
+        (tmp_path / "config.json").write_text('{"name": "my site"}')
+        (tmp_path / "index.html").write_text("years of work")
+        with pytest.raises(RunError, match="exists and is not a run"):
+            model.save(tmp_path)
+        assert names(tmp_path) == {"config.json", "index.html"}
+
+    def test_notes_beside_a_run_are_left_alone(self, model, tmp_path):
+        model.save(tmp_path / "run")
+        (tmp_path / "run" / "notes.txt").write_text("years of work")
+        with pytest.raises(RunError, match=r"holds more than a run of hyvae \(notes.txt\)"):
+            model.save(tmp_path / "run")
+        assert (tmp_path / "run" / "notes.txt").read_text() == "years of work"
+
     def test_a_file_is_left_alone(self, model, tmp_path):
         (tmp_path / "run").write_text("a file")
         with pytest.raises(RunError, match="exists and is not a run"):

@@ -27,6 +27,16 @@ from hyvae.ratings import Ratings, Vocabulary
 
 SCHEMA = 1
 CONFIG = "config.json"
+FILES = {
+    CONFIG,
+    "weights.safetensors",
+    "vocabulary.parquet",
+    "ratings.parquet",
+    "split.parquet",
+    "curves.parquet",
+    "metrics.json",
+    "provenance.json",
+}
 
 
 class RunConfig(BaseModel):
@@ -87,8 +97,7 @@ def write_run(run: Run, path: str | Path, *, with_history: bool = True) -> None:
         `path` exists and is not a run, or cannot be written.
     """
     target = Path(path)
-    if target.exists() and not _is_replaceable(target):
-        raise RunError(f"{target} exists and is not a run of hyvae; choose another folder or remove it")
+    check_target(target)
     staging = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}"
     try:
         staging.mkdir(parents=True)
@@ -100,8 +109,26 @@ def write_run(run: Run, path: str | Path, *, with_history: bool = True) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _is_replaceable(target: Path) -> bool:
-    return target.is_dir() and ((target / CONFIG).is_file() or not any(target.iterdir()))
+def check_target(path: str | Path) -> None:
+    """Refuse a place where a run must not be written: anything that is there and is not a run, and nothing else.
+
+    Other programs call their files ``config.json`` too, so a run is known by what that file says.
+
+    Raises
+    ------
+    RunError
+    """
+    target = Path(path)
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    refusal = f"{target} exists and is not a run of hyvae; choose another folder or remove it"
+    try:
+        _read_config(target)
+        foreign = sorted({file.name for file in target.iterdir()} - FILES)
+    except (RunError, OSError) as error:
+        raise RunError(refusal) from error
+    if foreign:
+        raise RunError(f"{target} holds more than a run of hyvae ({foreign[0]}); choose another folder or move it away")
 
 
 def _swap(staging: Path, target: Path) -> None:

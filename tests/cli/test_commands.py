@@ -16,7 +16,7 @@ import pytest
 from hyvae.cli import main
 from hyvae.cli.answering import print_recommendations
 from hyvae.errors import RunError
-from hyvae.recommender import Recommendation
+from hyvae.recommender import Recommendation, Recommender
 
 EPOCHS = ("--set", "epochs=4", "--set", "hidden=8", "--set", "latent=4", "--set", "deep_layers=4")
 
@@ -116,6 +116,13 @@ def test_all_trains_without_a_split(ratings_file: Path, tmp_path: Path):
     provenance = json.loads((tmp_path / "run" / "provenance.json").read_text())
     assert provenance["train"]["ratings"] == 500
     assert "trained without a split" in hyvae("evaluate", tmp_path / "run", code=1).stderr
+
+
+def test_a_foreign_out_folder_is_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr(Recommender, "fit", None)
+    for command in (["train", "movielens-small"], ["demo"]):
+        assert "is not a run of hyvae" in hyvae(*command, "--out", tmp_path, code=1).stderr
 
 
 def test_every_command_shows_help_with_an_example():

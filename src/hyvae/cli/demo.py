@@ -13,6 +13,7 @@ from hyvae.cli.output import stdout
 from hyvae.cli.training import fit_and_save, print_metrics
 from hyvae.ratings import Ratings
 from hyvae.recommender import HyVAE, Recommender
+from hyvae.runs import check_target
 
 SOURCE = "movielens-small"
 SOMEONE_NEW = {"The Matrix": 5.0, "Alien": 4.5, "Blade Runner": 5.0, "Notting Hill": 2.0, "Titanic (1997)": 2.5}
@@ -31,6 +32,7 @@ def demo(
         hyvae demo
     """
     options.set_threads(threads)
+    check_target(out)
     ratings = Ratings.read(SOURCE)
     stdout.print(f"MovieLens small: {ratings!r}", markup=False, highlight=False)
     recommender = HyVAE(epochs=QUICK_EPOCHS) if quick else HyVAE()

@@ -15,6 +15,7 @@ from hyvae.evaluation import evaluate
 from hyvae.models.settings import parse_setting
 from hyvae.ratings import Ratings
 from hyvae.recommender import Recommender
+from hyvae.runs import check_target
 
 
 def train(
@@ -52,6 +53,8 @@ def train(
         hyvae train ratings.csv --out run --set learning_rate=0.003 --split-seed 1
     """
     options.set_threads(threads)
+    # before the training, not after it
+    check_target(out)
     recommender = Recommender(model, preset=preset, device=device, **_parsed(settings or []))
     ratings = options.read_source(source, user_column, item_column, rating_column, time_column, title_column, scale)
     parts = None if everything else ratings.split(split, seed=split_seed)
