@@ -133,6 +133,8 @@ class Ratings:
     titles : (n_items,) object array of str or None
     parts : (n_ratings,) int8 or None
         The source's own split where it has one: 0 train, 1 validation, 2 test.
+    source : str
+        Where the ratings came from, as messages call it.
     """
 
     users: Vocabulary
@@ -144,6 +146,7 @@ class Ratings:
     timestamps: NDArray[np.int64] | None = None
     titles: NDArray[Any] | None = None
     parts: NDArray[np.int8] | None = None
+    source: str = "ratings"
 
     # -- making ---------------------------------------------------------------------------------------
 
@@ -224,6 +227,7 @@ class Ratings:
             timestamps=None if timestamps is None else canonical(timestamps, np.int64),
             titles=titles,
             parts=None if parts is None else canonical(parts, np.int8),
+            source=source,
         )
 
     @classmethod
@@ -466,4 +470,5 @@ def concatenate(parts: Sequence[Ratings] | Iterable[Ratings]) -> Ratings:
         timestamps=joined([piece.timestamps for piece in whole]),
         titles=first.titles,
         parts=joined([piece.parts for piece in whole]),
+        source=first.source,
     )

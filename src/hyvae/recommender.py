@@ -94,6 +94,7 @@ class Recommender:
         ratings: Ratings,
         validation: Ratings | None = None,
         *,
+        given: Ratings | None = None,
         seed: int = 0,
         progress: bool | None = None,
     ) -> Self:

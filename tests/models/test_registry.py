@@ -39,9 +39,10 @@ class Toy(RatingModel):
         scaled = (block.values - self.mean) / (block.counts[block.pattern.row] + 1).sqrt()
         return sparse_product(scaled, self.inputs, block.pattern)
 
-    def loss(self, block, shared, step):
-        predictions = self.mean + sampled_product(self.hidden(block), self.outputs, block.pattern)
-        return {"squares": (block.values - predictions).square().sum() / step.n_ratings}
+    def loss(self, block, shared, step, targets=None):
+        on = block if targets is None else targets
+        predictions = self.mean + sampled_product(self.hidden(block), self.outputs, on.pattern)
+        return {"squares": (on.values - predictions).square().sum() / (step.n_targets or step.n_ratings)}
 
     def finish(self, train):
         with torch.no_grad():

@@ -7,7 +7,7 @@ from hyvae.training.progress import TrainingProgress
 
 
 def report(epoch=3, validation=None, seconds=2.0):
-    return EpochReport(epoch, 12, 0.01, {"rec": 0.51234, "kl": 0.01}, validation, seconds)
+    return EpochReport(epoch, 12, 0.01, {"rec": 0.51234, "kl": 0.01}, {}, validation, seconds)
 
 
 def test_the_line_has_step_parts_and_rate():

@@ -53,10 +53,12 @@ class Plain(RatingModel):
     def shared(self, train, step):
         return {"level": 1.0 * self.level}
 
-    def loss(self, block, shared, step):
-        self.steps.append((step, block.users.tolist()))
-        error = block.values - shared["level"][block.pattern.col]
-        return {"rec": error.square().sum() / step.n_ratings}
+    def loss(self, block, shared, step, targets=None):
+        if targets is None:
+            self.steps.append((step, block.users.tolist()))
+        on = block if targets is None else targets
+        error = on.values - shared["level"][on.pattern.col]
+        return {"rec": error.square().sum() / (step.n_targets or step.n_ratings)}
 
     def regularisation(self):
         return {"l2": 0.01 * self.level.square().sum()}

@@ -34,7 +34,8 @@ def evaluate(recommender: Recommender, test: Ratings, *, k: int = 10) -> dict[st
     dict
         ``pooled`` and ``user_mean`` with ``rmse`` and ``mae``; ``bias`` with the same two of the bias model;
         ``ranking`` with ``ndcg``, ``recall``, ``mrr`` (means over users with a relevant test item) and ``coverage``;
-        ``by_user_activity`` and ``by_item_popularity``, pooled errors by the number of training ratings; ``ratings``,
+        ``by_user_activity`` and ``by_item_popularity``, pooled errors (and the bias model's, ``bias_…``) by the
+        number of training ratings; ``ratings``,
         ``users`` and ``fallbacks``.
 
     Raises
@@ -62,8 +63,8 @@ def evaluate(recommender: Recommender, test: Ratings, *, k: int = 10) -> dict[st
             "user_mean": _errors(baseline, test.values, test.user_index),
         },
         "ranking": _ranking(recommender, test, users, items, k),
-        "by_user_activity": _by_group(predictions, test.values, user_counts),
-        "by_item_popularity": _by_group(predictions, test.values, item_counts),
+        "by_user_activity": _by_group(predictions, baseline, test.values, user_counts),
+        "by_item_popularity": _by_group(predictions, baseline, test.values, item_counts),
     }
 
 
@@ -86,9 +87,12 @@ def _errors(
 
 
 def _by_group(
-    predictions: NDArray[np.float32], ratings: NDArray[np.float32], counts: NDArray[np.int64]
+    predictions: NDArray[np.float32],
+    baseline: NDArray[np.float32],
+    ratings: NDArray[np.float32],
+    counts: NDArray[np.int64],
 ) -> list[dict[str, Any]]:
-    """Pooled errors of the test ratings whose user (or item) has 0, 1–5, 6–20, … training ratings."""
+    """Pooled errors, the bias model's beside, of the test ratings whose user (or item) has 0, 1–5, 6–20, … training ratings."""
     group = np.searchsorted(GROUP_EDGES, counts, side="left")
     rows = []
     for number in np.unique(group).tolist():
@@ -96,7 +100,8 @@ def _by_group(
         low = 0 if number == 0 else GROUP_EDGES[number - 1] + 1
         high = GROUP_EDGES[number] if number < len(GROUP_EDGES) else None
         errors = _errors(predictions[inside], ratings[inside])
-        rows.append({"from": low, "to": high, "ratings": int(inside.sum()), **errors})
+        bias = {f"bias_{name}": value for name, value in _errors(baseline[inside], ratings[inside]).items()}
+        rows.append({"from": low, "to": high, "ratings": int(inside.sum()), **errors, **bias})
     return rows
 
 

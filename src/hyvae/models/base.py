@@ -82,13 +82,28 @@ class RatingBlock:
 
 
 class Step(NamedTuple):
-    """Where training stands. Sums over the blocks of a step are divided by these totals of the step."""
+    """Where training stands, and the totals of the step, by which sums over its blocks are divided.
+
+    Attributes
+    ----------
+    number : int
+        From 1, over the whole run.
+    progress : float
+        Share of the run that lies behind, 0 to 1.
+    seed : int
+    n_users, n_ratings : int
+        Rows and ratings of all blocks of the step.
+    n_targets : int or None
+        In validation: how many ratings the loss is on, none of them among the inputs; nothing is hidden then.
+        None in training, whose targets are among the inputs.
+    """
 
     number: int
     progress: float
     seed: int
     n_users: int
     n_ratings: int
+    n_targets: int | None = None
 
 
 class RatingModel(nn.Module, ABC):
@@ -134,8 +149,14 @@ class RatingModel(nn.Module, ABC):
         """
         return {}
 
-    def loss(self, block: RatingBlock, shared: Shared, step: Step) -> LossParts:
-        """Named scalar parts whose sum is the block's share of the step's loss."""
+    def loss(self, block: RatingBlock, shared: Shared, step: Step, targets: RatingBlock | None = None) -> LossParts:
+        """Named scalar parts whose sum is the block's share of the step's loss.
+
+        Parameters
+        ----------
+        targets : RatingBlock, optional
+            Validation ratings of the same users: measure the loss on them, from all ratings of `block`.
+        """
         return {}
 
     def regularisation(self) -> LossParts:
@@ -151,6 +172,10 @@ class RatingModel(nn.Module, ABC):
     @abstractmethod
     def encode(self, block: RatingBlock) -> Tensor:
         """Codes of users from their ratings alone, shape (n_rows, width); a row may be empty."""
+
+    def posterior(self, block: RatingBlock) -> tuple[Tensor, Tensor] | None:
+        """μ and log σ² of q(z|x) for each row, both (n_rows, latent); None for a model without a distribution."""
+        return None
 
     def score(self, codes: Tensor, items: slice) -> Tensor:
         """Scores of a block of items for each code, shape (n_rows, n of the block), on the rating scale."""

@@ -364,7 +364,7 @@ class HyVAE(RatingModel):
         return shared
 
     def _visible(self, block: RatingBlock, step: Step) -> Tensor | None:
-        if not self.config.hide:
+        if not self.config.hide or step.n_targets is not None:
             return None
         assert block.keys is not None
         return (~hidden_ratings(step.seed, step.number, block.keys, self.config.hide)).to(block.values.dtype)
@@ -382,13 +382,14 @@ class HyVAE(RatingModel):
         tables = self.user_rating_table, self.user_presence_table
         return self.to_item_row(self._encode_rows(columns, centred, weights, tables, self.item_hidden_bias))
 
-    def loss(self, block: RatingBlock, shared: Shared, step: Step) -> LossParts:
+    def loss(self, block: RatingBlock, shared: Shared, step: Step, targets: RatingBlock | None = None) -> LossParts:
         """L_rec + β·L_KL + L_Deep (eq. 9) of one block of users, on the ratings that the step hides (or on all)."""
         c = self.config
         assert block.users is not None
         pattern, visible = block.pattern, self._visible(block, step)
-        baseline = shared["mean"] + shared["item_effect"][pattern.col] + shared["user_effect"][block.users][pattern.row]
-        centred = block.values - baseline
+        # validation users need not be training users: then their ratings tell their effect
+        effect = shared["user_effect"][block.users] if targets is None else self._user_effect(block)
+        centred = _centred(block, shared, effect)
         code, mean, log_variance = self._branches(
             self._encode_rows(pattern, centred, visible, self._user_tables(), self.hidden_bias)
         )
@@ -401,6 +402,11 @@ class HyVAE(RatingModel):
         # the expected number of hidden ratings, so that blocks on any machine divide by the same number
         n_ratings = step.n_ratings * (c.hide or 1.0)
         total = float(step.n_users) if c.loss_reduction == "user" else n_ratings
+        if targets is not None:
+            assert step.n_targets is not None
+            pattern, centred, ratings = targets.pattern, _centred(targets, shared, effect), targets.values
+            # as if there were as many of them as training has, so that both losses are in one unit
+            total *= step.n_targets / n_ratings
 
         output, deep_output = self._outputs(code, shared, pattern)
         parts = {"rec": self._misfit(output, centred, ratings) / total}
@@ -482,6 +488,15 @@ class HyVAE(RatingModel):
         self.item_bias.copy_(bias + self.item_effect)
 
     @torch.no_grad()
+    def posterior(self, block: RatingBlock) -> tuple[Tensor, Tensor] | None:
+        """μ and log σ² of q(z|x) (eq. 5), in units of z."""
+        taste = block.values - self.mean - self.item_effect[block.pattern.col]
+        centred = taste - self._user_effect(block)[block.pattern.row]
+        hidden = self._encode_rows(block.pattern, centred, None, self._user_tables(), self.hidden_bias)
+        _, mean, log_variance = self._branches(hidden)
+        return None if mean is None or log_variance is None else (mean, log_variance)
+
+    @torch.no_grad()
     def encode(self, block: RatingBlock) -> Tensor:
         """Codes of users, refined where the config says so; the last column is what the centring took away."""
         c, pattern = self.config, block.pattern
@@ -490,9 +505,7 @@ class HyVAE(RatingModel):
         else:
             offset = self.mean.expand(pattern.shape[0])
         taste = block.values - self.mean - self.item_effect[pattern.col]
-        effect = torch.zeros_like(block.counts)
-        if c.center == "biases":
-            effect = fold_in_user_bias(block.values, pattern, self.mean, self.item_effect, c.bias_shrinkage)
+        effect = self._user_effect(block)
         code, _, _ = self._branches(
             self._encode_rows(pattern, taste - effect[pattern.row], None, self._user_tables(), self.hidden_bias)
         )
@@ -500,6 +513,12 @@ class HyVAE(RatingModel):
             residuals = taste - self._cross_fitted(block)
             code = code + solve_refinement(residuals, self.item_rows[:, :-1], pattern, c.refine)
         return torch.cat([code, (offset + effect).unsqueeze(1)], 1)
+
+    def _user_effect(self, block: RatingBlock) -> Tensor:
+        """Effect of each row on its ratings, from these alone, where the centring has one; (n_rows,)."""
+        if self.config.center != "biases":
+            return torch.zeros_like(block.counts)
+        return fold_in_user_bias(block.values, block.pattern, self.mean, self.item_effect, self.config.bias_shrinkage)
 
     def _cross_fitted(self, block: RatingBlock) -> Tensor:
         """Predictions of a user's own ratings above μ + b_i, each by an encoding that did not see it; (nnz,).
@@ -555,6 +574,12 @@ class HyVAE(RatingModel):
             effect = fold_in_user_bias(columns.values, pattern, self.mean, self.user_effect, self.config.bias_shrinkage)
         rows = self._encode_columns(pattern, taste - effect[pattern.row], None)
         return torch.cat([rows, torch.ones_like(rows[:, :1])], 1), effect
+
+
+def _centred(block: RatingBlock, shared: Shared, effect: Tensor) -> Tensor:
+    """Ratings less the mean, the effects of their items and of the rows, (n_rows,); shape (nnz,)."""
+    pattern = block.pattern
+    return block.values - (shared["mean"] + shared["item_effect"][pattern.col] + effect[pattern.row])
 
 
 def _table(rows: int, width: int, deviation: float = 0.02) -> nn.Parameter:

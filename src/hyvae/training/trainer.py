@@ -17,7 +17,7 @@ from hyvae.metrics import rmse
 from hyvae.models.base import LossParts, RatingBlock, RatingModel, Step, TrainingPlan
 from hyvae.nn import schedules
 from hyvae.nn.randomness import seeded
-from hyvae.ratings import Ratings
+from hyvae.ratings import Ratings, concatenate
 from hyvae.scoring import predict_pairs, rating_block
 
 SCHEDULES = {"constant": schedules.constant, "one_cycle": schedules.one_cycle}
@@ -27,6 +27,8 @@ OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, betas=(0.9, 0.99), fused=True),
     "rmsprop": lambda parameters, lr: torch.optim.RMSprop(parameters, lr=lr),
 }
+# how the columns of a run's curves begin, and which field of an epoch's report they hold
+_PART_COLUMNS = {"loss_": "parts", "valid_": "validation_parts"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class EpochReport:
         At the epoch's last step.
     parts : dict of str to float
         Each loss part, weighted as in the loss, averaged over the epoch's steps.
+    validation_parts : dict of str to float
+        The same parts on the validation ratings, without noise; empty where the epoch was not validated.
     validation_rmse : float or None
         Pooled, clipped to the scale; None where the epoch was not validated.
     seconds : float
@@ -53,6 +57,7 @@ class EpochReport:
     steps: int
     learning_rate: float
     parts: dict[str, float]
+    validation_parts: dict[str, float]
     validation_rmse: float | None
     seconds: float
 
@@ -68,11 +73,12 @@ class History:
     seconds: float = 0.0
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat dict an epoch, each loss part in a column ``loss_…`` of its own."""
+        """One flat dict an epoch, each loss part in columns of its own: ``loss_…`` and, of validation, ``valid_…``."""
         flat = []
         for report in self.epochs:
             row = vars(report).copy()
-            row.update({f"loss_{name}": value for name, value in row.pop("parts").items()})
+            for prefix, key in _PART_COLUMNS.items():
+                row.update({f"{prefix}{name}": value for name, value in row.pop(key).items()})
             flat.append(row)
         return flat
 
@@ -85,8 +91,11 @@ class History:
         """Read back what `rows` and `outcome` wrote; other keys of `outcome` are passed over."""
         epochs = []
         for row in rows:
-            parts = {key.removeprefix("loss_"): row[key] for key in row if key.startswith("loss_")}
-            epochs.append(EpochReport(parts=parts, **{k: v for k, v in row.items() if not k.startswith("loss_")}))
+            report = {key: value for key, value in row.items() if not key.startswith(tuple(_PART_COLUMNS))}
+            for prefix, key in _PART_COLUMNS.items():
+                parts = {name: row[name] for name in row if name.startswith(prefix) and row[name] is not None}
+                report[key] = {name.removeprefix(prefix): value for name, value in parts.items()}
+            epochs.append(EpochReport(**report))
         known = {key: outcome[key] for key in vars(cls()) if key != "epochs" and key in outcome}
         return cls(epochs=epochs, **known)
 
@@ -97,6 +106,7 @@ def train(
     plan: TrainingPlan,
     *,
     validation: Ratings | None = None,
+    given: Ratings | None = None,
     seed: int = 0,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> History:
@@ -108,6 +118,8 @@ def train(
     ----------
     ratings : Ratings
         The only ratings that the weights learn from.
+    given : Ratings, optional
+        More ratings that validation answers from: those of people whom a split by user keeps out of training.
     seed : int
         Of the batches, of hidden ratings and of all noise. The caller's random state is left as it was.
 
@@ -118,16 +130,24 @@ def train(
     """
     # an odd seed, where the weights were drawn with an even one: the first noise must not repeat them
     with seeded(2 * seed + 1):
-        return _Run(model, ratings, plan, validation, seed).go(on_epoch)
+        return _Run(model, ratings, plan, validation, given, seed).go(on_epoch)
 
 
 class _Run:
     """The state of one call of `train`."""
 
     def __init__(
-        self, model: RatingModel, ratings: Ratings, plan: TrainingPlan, validation: Ratings | None, seed: int
+        self,
+        model: RatingModel,
+        ratings: Ratings,
+        plan: TrainingPlan,
+        validation: Ratings | None,
+        given: Ratings | None,
+        seed: int,
     ) -> None:
-        self.model, self.ratings, self.plan, self.validation, self.seed = model, ratings, plan, validation, seed
+        self.model, self.ratings, self.plan, self.seed = model, ratings, plan, seed
+        self.validation = validation if validation is not None and len(validation) else None
+        self.answered_from = ratings if given is None or not len(given) else concatenate([ratings, given])
         self.device = str(model.item_rows.device)
         self.users = np.flatnonzero(ratings.user_counts)
         self.whole = rating_block(ratings, device=self.device)
@@ -158,6 +178,7 @@ class _Run:
                 steps=number,
                 learning_rate=optimiser.param_groups[0]["lr"],
                 parts=sums,
+                validation_parts=self._validation_parts(number) if due else {},
                 validation_rmse=self._validate() if due else None,
                 seconds=time.perf_counter() - started,
             )
@@ -196,13 +217,9 @@ class _Run:
         rate = self.plan.learning_rate * SCHEDULES[self.plan.schedule](progress)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        step = Step(
-            number,
-            progress,
-            self.seed,
-            n_users=sum(block.pattern.shape[0] for block in blocks),
-            n_ratings=sum(block.pattern.nnz for block in blocks),
-        )
+        n_users = sum(block.pattern.shape[0] for block in blocks)
+        n_ratings = sum(block.pattern.nnz for block in blocks)
+        step = Step(number, progress, self.seed, n_users, n_ratings)
         self.model.train()
         optimiser.zero_grad(set_to_none=True)
         shared = self.model.shared(self.whole, step)
@@ -244,17 +261,35 @@ class _Run:
     # -- validation -----------------------------------------------------------------------------------
 
     def _validate(self) -> float | None:
-        if self.validation is None or not len(self.validation):
+        if self.validation is None:
             return None
         self.model.eval()
         self.model.finish(self.whole)
-        predictions = predict_pairs(self.model, self.ratings, self.validation)
+        predictions = predict_pairs(self.model, self.answered_from, self.validation)
         if not np.isfinite(predictions).all():
             raise TrainingError(
                 "validation predictions are no longer finite: the last step was too long. "
                 f"Lower the learning rate (now {self.plan.learning_rate:g})"
             )
         return rmse(predictions.clip(*self.ratings.scale), self.validation.values)
+
+    @torch.no_grad()
+    def _validation_parts(self, number: int) -> dict[str, float]:
+        """The loss of the training step, on validation ratings: from all training ratings, and without noise."""
+        if self.validation is None:
+            return {}
+        self.model.eval()
+        n_users, n_ratings = len(self.users), len(self.ratings)
+        step = Step(number, number / self.total_steps, self.seed, n_users, n_ratings, len(self.validation))
+        shared = self.model.shared(self.whole, step)
+        sums: dict[str, float] = {}
+        for start in range(0, self.ratings.n_users, self.plan.block_users):
+            users = np.arange(start, min(start + self.plan.block_users, self.ratings.n_users))
+            block = rating_block(self.answered_from, users, self.device)
+            targets = rating_block(self.validation, users, self.device)
+            for name, value in self.model.loss(block, shared, step, targets).items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        return sums | {name: float(value) for name, value in self.model.regularisation().items()}
 
     def _should_stop(self, report: EpochReport) -> bool:
         if report.validation_rmse is None:
