@@ -104,7 +104,7 @@ class TestMaking:
             Ratings.from_arrays(*arguments)
 
     def test_a_repeated_pair_is_named_by_both_places(self):
-        with pytest.raises(DataError, match="rating number 1 and rating number 3"):
+        with pytest.raises(DataError, match="rating number 1: 1, and rating number 3: 3"):
             Ratings.from_arrays([1, 2, 1], [5, 5, 5], [1, 2, 3])
 
     def test_timestamps_of_another_length(self):

@@ -23,3 +23,23 @@ class TrainingError(HyvaeError):
 
 class RunError(HyvaeError):
     """A folder is not a run of hyvae, is damaged, or was written by a version that is too new."""
+
+
+class DataWarning(UserWarning):
+    """Ratings were read, but not all as they stood: rows were left out, or repeated pairs merged."""
+
+
+class Interrupted(HyvaeError):
+    """Ctrl-C or SIGTERM stopped training between two steps; the checkpoint is written.
+
+    Attributes
+    ----------
+    step, steps : int
+        Steps done, and steps planned.
+    signal : int
+        Number of the signal.
+    """
+
+    def __init__(self, step: int, steps: int, signal: int) -> None:
+        super().__init__(f"stopped at step {step} of {steps}; go on with resume=True")
+        self.step, self.steps, self.signal = step, steps, signal

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from hyvae.errors import DataError
+from hyvae.errors import DataError, DataWarning
 
 if TYPE_CHECKING:
     from hyvae.data.splits import Split
 
 Id = int | str
+Duplicates = Literal["error", "last", "mean"]
 
 
 class Vocabulary:
@@ -163,6 +166,7 @@ class Ratings:
         timestamps: NDArray[Any] | None = None,
         titles: NDArray[Any] | None = None,
         parts: NDArray[Any] | None = None,
+        on_duplicates: Duplicates = "error",
         source: str = "ratings",
         place: Callable[[int], str] = "rating number {}".format,
     ) -> Ratings:
@@ -174,6 +178,9 @@ class Ratings:
         values : (n,) array
         scale : pair of float, optional
             Default: the lowest and the highest of `values`.
+        on_duplicates : ``error``, ``last`` or ``mean``
+            Several ratings of one user for one item: refuse them, keep the latest (by timestamp where there is
+            one; among equals the last in order), or their mean with the latest timestamp.
         source : str
             How error messages call where the data came from.
         place : callable
@@ -184,6 +191,11 @@ class Ratings:
         DataError
             No rating at all, a rating that is not a number, a scale that is not lowest then highest, a
             rating that is not finite or off the scale, or two ratings of one user for one item.
+
+        Warns
+        -----
+        DataWarning
+            Repeated pairs were merged.
         """
         numbers = _as_float32(values, source)
         if not len(numbers):
@@ -200,20 +212,21 @@ class Ratings:
                 f"{low:g} to {high:g}; mend the rating or declare another scale"
             )
         key = user_index.astype(np.int64) * len(items) + item_index
-        order = None if (np.diff(key) > 0).all() else np.argsort(key, kind="stable")
+        # Polars sorts three times faster than numpy; that it is not stable matters to repeated pairs only
+        order = None if (key[1:] > key[:-1]).all() else pl.Series(key).arg_sort().to_numpy()
         if order is not None:
-            key = key[order]
-            repeated = np.flatnonzero(np.diff(key) == 0)
-            if repeated.size:
-                user, item = divmod(int(key[repeated[0]]), len(items))
-                first, second = (place(int(order[repeated[0] + after]) + 1) for after in (0, 1))
-                raise DataError(
-                    f"{source}: user {users.ids.tolist()[user]!r} rated item {items.ids.tolist()[item]!r} "
-                    f"more than once ({first} and {second}); keep one of them"
-                )
+            ordered = key[order]
+            if (ordered[1:] == ordered[:-1]).any():
+                if on_duplicates == "error":
+                    raise DataError(_repeated(key, users, items, numbers, source, place))
+                order, numbers = _merged(key, numbers, timestamps, on_duplicates, source)
+                ordered = key[order]
+            # to divide the sorted keys is faster than to gather both indices in a random order
+            user_index = ordered // len(items)
+            item_index = ordered - user_index * len(items)
 
         def canonical(column: NDArray[Any], dtype: type) -> NDArray[Any]:
-            return (column if order is None else column[order]).astype(dtype)
+            return column.astype(dtype) if order is None else column[order].astype(dtype, copy=False)
 
         indptr = np.zeros(len(users) + 1, dtype=np.int64)
         np.cumsum(np.bincount(user_index, minlength=len(users)), out=indptr[1:])
@@ -221,7 +234,7 @@ class Ratings:
             users=users,
             items=items,
             indptr=indptr,
-            indices=canonical(item_index, np.int32),
+            indices=item_index.astype(np.int32),
             values=canonical(numbers, np.float32),
             scale=(float(low), float(high)),
             timestamps=None if timestamps is None else canonical(timestamps, np.int64),
@@ -435,6 +448,47 @@ def _checked_scale(scale: tuple[float, float], source: str) -> tuple[float, floa
     if not (-np.inf < low <= high < np.inf):
         raise DataError(f"{source}: scale {scale!r} must be the lowest rating, then the highest")
     return low, high
+
+
+def _repeated(
+    key: NDArray[np.int64],
+    users: Vocabulary,
+    items: Vocabulary,
+    values: NDArray[np.float32],
+    source: str,
+    place: Callable[[int], str],
+) -> str:
+    """Name the first pair that is rated more than once, and where."""
+    order = np.argsort(key, kind="stable")
+    at = int(np.argmin(np.diff(key[order])))
+    user, item = divmod(int(key[order[at]]), len(items))
+    first, second = (f"{place(int(row) + 1)}: {values[row]:g}" for row in order[at : at + 2])
+    return (
+        f"{source}: user {users.ids[user : user + 1].tolist()[0]!r} rated item "
+        f"{items.ids[item : item + 1].tolist()[0]!r} more than once ({first}, and {second}); keep one of them, "
+        "or choose on_duplicates='last' or 'mean' (--on-duplicates)"
+    )
+
+
+def _merged(
+    key: NDArray[np.int64],
+    values: NDArray[np.float32],
+    timestamps: NDArray[Any] | None,
+    policy: Duplicates,
+    source: str,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Order that sorts the keys and keeps one row of each, and the values with those of the kept rows merged."""
+    # the latest comes last among the rows of one key
+    order = np.argsort(key, kind="stable") if timestamps is None else np.lexsort((timestamps, key))
+    last = np.append(np.diff(key[order]) != 0, True)
+    kept = order[last]
+    if policy == "mean":
+        counts = np.diff(np.flatnonzero(last), prepend=-1)
+        values = values.copy()
+        values[kept] = np.add.reduceat(values[order].astype(np.float64), np.cumsum(counts) - counts) / counts
+    repeated = len(key) - len(kept)
+    warnings.warn(f"{source}: {repeated:,} repeated ratings merged ({policy})", DataWarning, stacklevel=3)
+    return kept, values
 
 
 def title_array(items: Vocabulary, titles: dict[Any, str]) -> NDArray[Any]:

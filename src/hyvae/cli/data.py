@@ -8,7 +8,7 @@ import typer
 
 from hyvae.cli import options
 from hyvae.cli.output import print_json, stdout, table
-from hyvae.data import DATASETS, describe
+from hyvae.data import DATASETS, describe, find_local
 
 app = typer.Typer(help="List the named data sets, describe any source.", no_args_is_help=True)
 
@@ -17,11 +17,9 @@ app = typer.Typer(help="List the named data sets, describe any source.", no_args
 def list_(json: options.Json = False) -> None:
     """List the data sets that have a name."""
     if json:
-        print_json([vars(dataset) for dataset in DATASETS.values()])
+        print_json([{**vars(dataset), "where_from": find_local(name)} for name, dataset in DATASETS.items()])
         return
-    rows = [
-        (d.name, d.title, d.ratings, "comes with hyvae" if not d.files else "HYVAE_DATA") for d in DATASETS.values()
-    ]
+    rows = [(name, dataset.title, dataset.ratings, find_local(name)) for name, dataset in DATASETS.items()]
     table("Named data sets", ("name", "what", "ratings", "where from"), rows)
 
 

@@ -4,13 +4,14 @@ from hyvae.data.describe import describe
 from hyvae.data.named import DATASETS, NamedDataset, find_local, load, names
 from hyvae.data.pairs import read_pairs
 from hyvae.data.readers import read
-from hyvae.data.splits import Split, rows_fingerprint, split, split_rows
+from hyvae.data.splits import Split, SplitRows, rows_fingerprint, split, split_rows
 from hyvae.data.tables import ratings_from_table
 
 __all__ = [
     "DATASETS",
     "NamedDataset",
     "Split",
+    "SplitRows",
     "describe",
     "find_local",
     "load",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from hyvae.data.columns import ReadOptions
+from hyvae.data.compressed import DECOMPRESSORS, ending
 from hyvae.data.monti import read_monti
 from hyvae.data.movielens import read_dat, read_folder, read_zip
-from hyvae.data.text import ReadOptions, read_text
+from hyvae.data.text import read_text
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings
 
@@ -18,13 +20,16 @@ READERS: dict[str, Reader] = {
     ".tsv": read_text,
     ".txt": read_text,
     ".dat": read_dat,
+    ".data": read_dat,
     ".zip": read_zip,
     ".mat": read_monti,
 }
+# what can be read as plain bytes, and so compressed too
+_COMPRESSIBLE = (".csv", ".tsv", ".txt")
 
 ACCEPTED = (
-    "text with a header line (.csv, .tsv, .txt), MovieLens (.dat, its .zip or its unpacked folder) "
-    "or a Monti matrix (.mat)"
+    "text (.csv, .tsv, .txt, also compressed: .gz, .zst, .bz2, .xz), MovieLens (.dat, u.data, its .zip or its unpacked "
+    "folder), a Monti matrix (.mat)"
 )
 
 
@@ -38,12 +43,22 @@ def read_path(path: Path, options: ReadOptions) -> Ratings:
     """
     try:
         if path.is_dir():
-            return read_folder(path, options)
+            return _read_folder(path, options)
         if not path.exists():
             raise DataError(f"{path}: no such file or folder; accepted: {ACCEPTED}")
-        reader = READERS.get(path.suffix.lower())
+        kind = ending(path)
+        reader = READERS.get(kind)
         if reader is None:
             raise DataError(f"{path}: unknown ending {path.suffix!r}; accepted: {ACCEPTED}")
+        if path.suffix.lower() in DECOMPRESSORS and kind not in _COMPRESSIBLE:
+            raise DataError(f"{path}: {kind} is not read compressed; unpack the file first")
         return reader(path, options)
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror or error}); check the file") from error
+
+
+def _read_folder(path: Path, options: ReadOptions) -> Ratings:
+    ratings = read_folder(path, options)
+    if ratings is None:
+        raise DataError(f"{path}: the folder holds no ratings known to hyvae; accepted: {ACCEPTED}")
+    return ratings

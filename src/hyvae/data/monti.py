@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hyvae.data.text import ReadOptions
+from hyvae.data.columns import ReadOptions
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings, Vocabulary
 

@@ -1,4 +1,4 @@
-"""MovieLens in GroupLens's layouts: `ratings.dat` or `ratings.csv`, with the movies beside, folder or zip."""
+"""MovieLens in GroupLens's layouts: `ratings.dat`, `ratings.csv` or `u.data`, the movies beside, folder or zip."""
 
 from __future__ import annotations
 
@@ -10,45 +10,44 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from hyvae.data.tables import Columns, ratings_from_frame
-from hyvae.data.text import ReadOptions, TextTable, ratings_from_text, read_text
+from hyvae.data.columns import Columns, ReadOptions
+from hyvae.data.tables import ratings_from_frame
+from hyvae.data.text import TextTable, find_layout, ratings_from_text, read_text
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings
 
-# ratings file and the file of movies beside it
-LAYOUTS = (("ratings.dat", "movies.dat"), ("ratings.csv", "movies.csv"))
-_DAT_COLUMNS = ("user", "item", "rating", "timestamp")
-_KNOWN_CONTENT = "ratings.dat (with movies.dat) or ratings.csv (with movies.csv)"
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
+_KNOWN_CONTENT = "ratings.dat (with movies.dat), ratings.csv (with movies.csv) or u.data (with u.item)"
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, UnicodeDecodeError)
+_TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".dat", ".data")
 
 
 def read_dat(path: Path, options: ReadOptions) -> Ratings:
-    """Read a `.dat` file: `user::item::rating::timestamp` without a header, else any table with one."""
-    data = path.read_bytes()
-    if options.separator not in (None, "::") or b"::" not in data.partition(b"\n")[0]:
+    """Read a `.dat` or `.data` file, with the titles of the catalogue that lies beside it, if one does."""
+    catalogue = "u.item" if path.name == "u.data" else "movies.dat"
+    beside = path.with_name(catalogue)
+    if path.name not in LAYOUTS or not beside.is_file():
         return read_text(path, options)
-    movies = path.with_name("movies.dat")
-    return _ratings_from_dat(data, str(path), options, movies.read_bytes() if movies.is_file() else None)
+    return _ratings_with_catalogue(path.name, path.read_bytes(), beside.read_bytes(), str(path), options)
 
 
-def read_folder(path: Path, options: ReadOptions) -> Ratings:
-    """Read an unpacked MovieLens folder of either layout."""
-    for ratings_name, movies_name in LAYOUTS:
-        ratings, movies = path / ratings_name, path / movies_name
+def read_folder(path: Path, options: ReadOptions) -> Ratings | None:
+    """Read an unpacked MovieLens folder of any layout; None if it is none."""
+    for name, (catalogue, _) in LAYOUTS.items():
+        ratings, movies = path / name, path / catalogue
         if ratings.is_file():
             listed = movies.read_bytes() if movies.is_file() else None
-            return _reader_of(ratings_name)(ratings.read_bytes(), str(ratings), options, listed)
-    raise DataError(f"{path}: the folder holds no ratings known to hyvae; expected {_KNOWN_CONTENT}")
+            return _ratings_with_catalogue(name, ratings.read_bytes(), listed, str(ratings), options)
+    return None
 
 
 def read_zip(path: Path, options: ReadOptions) -> Ratings:
-    """Read a MovieLens zip of either layout, as it was downloaded."""
+    """Read a MovieLens zip of any layout as it was downloaded, or one with a single text file. Nothing is unpacked."""
     try:
         with zipfile.ZipFile(path) as archive:
             name, ratings, movies = _find_in_zip(archive, path)
     except _ZIP_ERRORS as error:
-        raise DataError(f"{path}: not a readable zip file ({error}); fetch it again") from error
-    return _reader_of(name)(ratings, f"{path} ({name})", options, movies)
+        raise DataError(f"{path}: not a readable zip file ({error}); it may be cut short: fetch it again") from error
+    return _ratings_with_catalogue(PurePosixPath(name).name, ratings, movies, f"{path} ({name})", options)
 
 
 def read_bundled() -> Ratings:
@@ -60,48 +59,41 @@ def read_bundled() -> Ratings:
     return ratings_from_frame(
         ratings,
         Columns(timestamp="timestamp"),
+        ReadOptions(scale=(0.5, 5.0)),
         source="movielens-small",
-        scale=(0.5, 5.0),
         listed=movies.with_columns(pl.col("item").cast(pl.Int64)),
     )
 
 
 def _find_in_zip(archive: zipfile.ZipFile, path: Path) -> tuple[str, bytes, bytes | None]:
-    members = archive.namelist()
-    for ratings_name, movies_name in LAYOUTS:
+    """Name and content of the ratings, and content of the catalogue beside them."""
+    members = [member for member in archive.namelist() if not member.endswith("/")]
+    for member in members:
+        if member.startswith(("/", "\\")) or ".." in PurePosixPath(member.replace("\\", "/")).parts:
+            raise DataError(f"{path}: its member {member!r} points out of the zip; do not trust this file")
+    for name, (catalogue, _) in LAYOUTS.items():
         # the shallowest: a packer may have added copies of its own (such as __MACOSX) further down
         found = sorted(
-            (member for member in members if PurePosixPath(member).name == ratings_name),
+            (member for member in members if PurePosixPath(member).name == name),
             key=lambda member: (member.count("/"), member),
         )
         if found:
-            movies = str(PurePosixPath(found[0]).with_name(movies_name))
+            movies = str(PurePosixPath(found[0]).with_name(catalogue))
             return found[0], archive.read(found[0]), archive.read(movies) if movies in members else None
-    raise DataError(f"{path}: the zip holds no ratings known to hyvae; expected {_KNOWN_CONTENT}")
+    texts = [member for member in members if member.lower().endswith(_TEXT_ENDINGS) and "__MACOSX" not in member]
+    if len(texts) == 1:
+        return texts[0], archive.read(texts[0]), None
+    raise DataError(
+        f"{path}: the zip holds no ratings known to hyvae; expected {_KNOWN_CONTENT}, or a single text file; "
+        "unpack it and name the file"
+    )
 
 
-def _reader_of(name: str) -> Callable[[bytes, str, ReadOptions, bytes | None], Ratings]:
-    return _ratings_from_dat if name.endswith(".dat") else _ratings_from_csv
-
-
-def _ratings_from_dat(data: bytes, source: str, options: ReadOptions, movies: bytes | None) -> Ratings:
-    listed = None if movies is None else _movies_dat(movies, source)
-    fields = data.lstrip(b"\r\n").partition(b"\n")[0].split(b"::")
-    header = None if len(fields) > 2 and not _is_number(fields[2]) else _DAT_COLUMNS
-    return ratings_from_text(data, source, options, header=header, listed=listed)
-
-
-def _ratings_from_csv(data: bytes, source: str, options: ReadOptions, movies: bytes | None) -> Ratings:
-    listed = None if movies is None else _movies_csv(movies, source)
+def _ratings_with_catalogue(
+    name: str, data: bytes, catalogue: bytes | None, source: str, options: ReadOptions
+) -> Ratings:
+    listed = None if catalogue is None else LAYOUTS[name][1](catalogue, source)
     return ratings_from_text(data, source, options, listed=listed)
-
-
-def _is_number(field: bytes) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
 
 
 def _movies_dat(data: bytes, source: str) -> pl.DataFrame:
@@ -123,8 +115,23 @@ def _movies_dat(data: bytes, source: str) -> pl.DataFrame:
     return _listed(items, titles)
 
 
+def _movies_u_item(data: bytes, source: str) -> pl.DataFrame:
+    """Columns item and title of `u.item` (id|title|date|…), latin-1."""
+    items, titles = [], []
+    for number, line in enumerate(data.decode("latin-1").split("\n"), start=1):
+        if not line.strip():
+            continue
+        item, separator, rest = line.rstrip("\r").partition("|")
+        if not (item and separator):
+            raise DataError(f"{source}, its u.item, line {number}: no movie id; write id|title|…")
+        items.append(item)
+        titles.append(rest.partition("|")[0])
+    return _listed(items, titles)
+
+
 def _movies_csv(data: bytes, source: str) -> pl.DataFrame:
-    movies = TextTable(data, f"{source}, its movies.csv").frame
+    where = f"{source}, its movies.csv"
+    movies = TextTable(find_layout(data, where, ReadOptions()), where).frame
     missing = {"movieId", "title"} - set(movies.columns)
     if missing:
         raise DataError(f"{source}, its movies.csv: no column {' or '.join(sorted(missing))}; expected movieId,title")
@@ -134,3 +141,11 @@ def _movies_csv(data: bytes, source: str) -> pl.DataFrame:
 def _listed(items: list[str], titles: list[str]) -> pl.DataFrame:
     frame = pl.DataFrame({"item": items, "title": titles}, schema={"item": pl.String, "title": pl.String})
     return frame.unique("item", keep="first", maintain_order=True)
+
+
+# the ratings file of each layout, the catalogue beside it, and what reads that
+LAYOUTS: dict[str, tuple[str, Callable[[bytes, str], pl.DataFrame]]] = {
+    "ratings.dat": ("movies.dat", _movies_dat),
+    "ratings.csv": ("movies.csv", _movies_csv),
+    "u.data": ("u.item", _movies_u_item),
+}

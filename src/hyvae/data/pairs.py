@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from hyvae.data.text import TextTable, guess_column
+from hyvae.data.columns import ReadOptions, guess_column
+from hyvae.data.compressed import ending, read_bytes
+from hyvae.data.text import TextTable, find_layout
 from hyvae.errors import DataError
 from hyvae.ratings import Vocabulary
 
@@ -35,17 +37,18 @@ def read_pairs(
     """
     file = Path(path)
     try:
-        data = file.read_bytes()
+        data = read_bytes(file)
     except OSError as error:
         raise DataError(f"{file}: cannot be opened ({error.strerror or error}); check the path") from error
-    text = TextTable(data, str(file), separator="\t" if file.suffix.lower() == ".tsv" else None)
+    options = ReadOptions(separator="\t" if ending(file) == ".tsv" else None)
+    text = TextTable(find_layout(data, str(file), options), str(file))
     if text.frame.is_empty():
         raise DataError(f"{file}: no pairs; give at least one line of user and item after the header")
     return _ids(text, user, "user", users), _ids(text, item, "item", items)
 
 
 def _ids(text: TextTable, name: str | None, role: str, vocabulary: Vocabulary) -> NDArray[Any]:
-    names = text.frame.columns[1:]
+    names = text.frame.columns
     column = name or guess_column(names, role)
     if column is None or column not in names:
         raise DataError(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hyvae.data.columns import BadRowsPolicy, ReadOptions
 from hyvae.data.formats import ACCEPTED, read_path
 from hyvae.data.named import DATASETS, load
-from hyvae.data.text import ReadOptions
 from hyvae.errors import DataError
-from hyvae.ratings import Ratings
+from hyvae.ratings import Duplicates, Ratings
 
 
 def read(
@@ -21,7 +21,12 @@ def read(
     timestamp: str | None = None,
     title: str | None = None,
     separator: str | None = None,
+    header: bool | None = None,
+    encoding: str = "utf-8",
     scale: tuple[float, float] | None = None,
+    query: str | None = None,
+    on_duplicates: Duplicates = "error",
+    on_bad_rows: BadRowsPolicy = "error",
 ) -> Ratings:
     """Read ratings.
 
@@ -51,9 +56,22 @@ def read(
     """
     if not isinstance(source, str | Path):
         raise DataError(f"read takes a path or a name, not {type(source).__name__}; for tables: Ratings.from_table")
-    options = ReadOptions(user, item, rating, timestamp, title, separator, scale)
+    options = ReadOptions(
+        user=user,
+        item=item,
+        rating=rating,
+        timestamp=timestamp,
+        title=title,
+        separator=separator,
+        header=header,
+        encoding=encoding,
+        scale=scale,
+        query=query,
+        on_duplicates=on_duplicates,
+        on_bad_rows=on_bad_rows,
+    )
     if isinstance(source, str) and source in DATASETS:
-        given = [name for name, value in vars(options).items() if value is not None]
+        given = [name for name, value in vars(options).items() if value != getattr(ReadOptions(), name)]
         if given:
             raise DataError(f"{source}: a named data set takes no {', '.join(given)}; give the path of its file")
         return load(source)

@@ -1,37 +1,23 @@
-"""From a table with one rating a row (pandas, Polars, Arrow) to `Ratings`."""
+"""From a table with one rating a row (pandas, Polars, Arrow, or what a reader made) to `Ratings`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from hyvae.data.bad_rows import BadRows, Place
+from hyvae.data.columns import BadRowsPolicy, Columns, ReadOptions, require_columns
 from hyvae.errors import DataError
-from hyvae.ratings import Ratings, Vocabulary
+from hyvae.ratings import Duplicates, Ratings, Vocabulary
 
 # what a table that cannot be converted raises: pyarrow's own errors derive from the built-in ones
 _CONVERSION_ERRORS = (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError, NotImplementedError)
-
-Place = Callable[[int], str]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which column of a table holds what."""
-
-    user: str = "user"
-    item: str = "item"
-    rating: str = "rating"
-    timestamp: str | None = None
-    title: str | None = None
-
-    def named(self) -> dict[str, str]:
-        """Column name of each role that has one."""
-        return {role: name for role, name in vars(self).items() if name is not None}
+_LARGEST = float(np.finfo(np.float32).max)
+# integer ids are looked up in an array where it holds at most this many places a rating
+_PLACES_A_RATING = 4
 
 
 def ratings_from_table(
@@ -43,6 +29,8 @@ def ratings_from_table(
     timestamp: str | None = None,
     title: str | None = None,
     scale: tuple[float, float] | None = None,
+    on_duplicates: Duplicates = "error",
+    on_bad_rows: BadRowsPolicy = "error",
     source: str = "table",
 ) -> Ratings:
     """Build ratings from a table with one rating a row.
@@ -58,6 +46,10 @@ def ratings_from_table(
         Column of item titles; an item's first title counts.
     scale : pair of float, optional
         Lowest and highest rating that can be given. Default: the observed ones.
+    on_duplicates : ``error``, ``last`` or ``mean``
+        What becomes of several ratings of one user for one item; see `hyvae.data.read`.
+    on_bad_rows : ``error`` or ``skip``
+        What becomes of rows that cannot be used; see `hyvae.data.read`.
     source : str
         How error messages call the table.
 
@@ -68,16 +60,19 @@ def ratings_from_table(
         nor text, a rating that is not a finite number or off the scale, or a repeated user-item pair.
     """
     columns = Columns(user, item, rating, timestamp, title)
-    return ratings_from_frame(_as_frame(table, columns, source), columns, source=source, scale=scale)
+    options = ReadOptions(scale=scale, on_duplicates=on_duplicates, on_bad_rows=on_bad_rows)
+    return ratings_from_frame(_as_frame(table, columns, source), columns, options, source=source)
 
 
 def ratings_from_frame(
     frame: pl.DataFrame,
     columns: Columns,
+    options: ReadOptions,
     *,
     source: str,
-    scale: tuple[float, float] | None = None,
     place: Place = "row {}".format,
+    bad: BadRows | None = None,
+    text_ids: bool = False,
     listed: pl.DataFrame | None = None,
 ) -> Ratings:
     """Build ratings from a Polars frame that has these columns.
@@ -86,47 +81,66 @@ def ratings_from_frame(
     ----------
     place : callable
         How error messages call the 1-based data row (readers give the line of the file).
+    bad : BadRows, optional
+        Rows that the reader has found unusable already.
+    text_ids : bool
+        Ids were read from text, so that those written as plain integers are integers.
     listed : DataFrame, optional
         Columns ``item`` and ``title``: items of the source's catalogue, rated or not.
+
+    Raises
+    ------
+    DataError
     """
     if not frame.height:
         raise DataError(f"{source}: no ratings; give at least one row of user, item, rating")
-
-    def where(row: int) -> str:
-        return f"{source}, {place(row + 1)}"
-
-    user_ids = _ids(frame[columns.user], "user id", where)
-    item_ids = _ids(frame[columns.item], "item id", where)
-    values = _numbers(frame[columns.rating], where)
-    times = None if columns.timestamp is None else _seconds(frame[columns.timestamp], where)
+    bad = bad or BadRows(frame.height)
+    users, items = (_present(frame[name], noun, bad, text_ids) for name, noun in _id_columns(columns))
+    values = _numbers(frame[columns.rating], options.scale, bad)
+    times = None if columns.timestamp is None else _seconds(frame[columns.timestamp], bad)
+    kept = bad.settle(source, place, skip=options.on_bad_rows == "skip")
+    if kept is not None:
+        frame, users, items, values = frame[kept], users[kept], items[kept], values[kept]
+        times = None if times is None else times[kept]
+        place = _place_of_kept(place, kept)
     if listed is None and columns.title is not None:
-        listed = pl.DataFrame({"item": item_ids, "title": frame[columns.title]}).unique("item", keep="first")
-    all_items = item_ids if listed is None else pl.concat([item_ids, listed["item"].rename(item_ids.name)])
-    users, items = user_ids.unique().sort(), all_items.unique().sort()
+        listed = pl.DataFrame({"item": items, "title": frame[columns.title]}).unique(
+            "item", keep="first", maintain_order=True
+        )
+    if listed is not None:
+        n_rated = len(items)
+        items = pl.concat([items, listed["item"].rename(items.name)])
+    where = f"{source}, {place(1)}"
+    users, items = (
+        _typed_ids(column, noun, where, text_ids) for column, noun in ((users, "user id"), (items, "item id"))
+    )
+    user_vocabulary, user_index = _indexed(users)
+    item_vocabulary, item_index = _indexed(items)
+    titles = None
+    if listed is not None:
+        titles = _titles(item_vocabulary, item_index[n_rated:], listed["title"])
+        item_index = item_index[:n_rated]
     return Ratings.from_indices(
-        _vocabulary(users),
-        _vocabulary(items),
-        _codes(user_ids, users),
-        _codes(item_ids, items),
+        user_vocabulary,
+        item_vocabulary,
+        user_index,
+        item_index,
         values,
-        scale=scale,
+        scale=options.scale,
         timestamps=times,
-        titles=None if listed is None else _titles(items, listed),
+        titles=titles,
+        on_duplicates=options.on_duplicates,
         source=source,
         place=place,
     )
 
 
-def require_columns(names: Sequence[str], columns: Columns, source: str) -> None:
-    """Refuse a table that lacks one of the columns, or where one column plays two roles."""
-    wanted = columns.named()
-    for role, name in wanted.items():
-        if name not in names:
-            there = ", ".join(map(repr, names)) or "none"
-            raise DataError(f"{source}: no column {name!r}; there are: {there}; name one with {role}=…")
-    if len(set(wanted.values())) < len(wanted):
-        name = next(name for name in wanted.values() if list(wanted.values()).count(name) > 1)
-        raise DataError(f"{source}: column {name!r} is named for two purposes; give each its own column")
+def _id_columns(columns: Columns) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (columns.user, "user id"), (columns.item, "item id")
+
+
+def _place_of_kept(place: Place, kept: NDArray[np.int64]) -> Place:
+    return lambda row: place(int(kept[row - 1]) + 1)
 
 
 def _as_frame(table: Any, columns: Columns, source: str) -> pl.DataFrame:
@@ -155,64 +169,140 @@ def _speaks_arrow(table: Any) -> bool:
     return hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__")
 
 
-def _present(column: pl.Series, noun: str, where: Callable[[int], str]) -> pl.Series:
-    row = column.is_null().arg_max() if column.null_count() else None
-    if row is not None:
-        raise DataError(f"{where(row)}: the {noun} is missing; fill it in or leave the row out")
-    return column
-
-
-def _ids(column: pl.Series, noun: str, where: Callable[[int], str]) -> pl.Series:
-    _present(column, noun, where)
-    if isinstance(column.dtype, pl.Categorical | pl.Enum):
-        return column.cast(pl.String)
-    if column.dtype == pl.String:
-        return column
+def _present(column: pl.Series, noun: str, bad: BadRows, text_ids: bool) -> pl.Series:
+    """Ids as text or 64-bit integers; gaps, and integers that do not fit, are bad rows."""
+    missing = column.is_null()
+    if text_ids and column.dtype == pl.String:
+        # to strip 25 million ids takes seconds, and few files have blanks around them
+        blank = column.str.starts_with(" ").any()
+        missing = missing | ((column.str.strip_chars() if blank else column) == "").fill_null(False)
+    bad.add(missing, lambda _: f"the {noun} is missing; fill it in or leave the row out")
     if not column.dtype.is_integer():
-        raise DataError(f"{where(0)}: the {noun} {column[0]!r} is of type {column.dtype}; ids must be integers or text")
+        return column
     numbers = column.cast(pl.Int64, strict=False)
-    if numbers.null_count():
-        row = numbers.is_null().arg_max() or 0
-        raise DataError(f"{where(row)}: the {noun} {column[row]} is too large for 64 bits; make the ids text")
+    bad.add(
+        numbers.is_null() & ~missing,
+        lambda row: f"the {noun} {column[row]} is too large for 64 bits; make the ids text",
+    )
     return numbers
 
 
-def _numbers(column: pl.Series, where: Callable[[int], str]) -> NDArray[np.float64]:
-    _present(column, "rating", where)
-    if column.dtype.is_numeric():
-        return column.cast(pl.Float64).to_numpy()
-    row = 0
+def _numbers(column: pl.Series, scale: tuple[float, float] | None, bad: BadRows) -> NDArray[np.float32]:
+    """Ratings as numbers; those that are missing, no number, infinite or off the declared scale are bad rows."""
+    missing = column.is_null()
     if column.dtype == pl.String:
-        row = column.cast(pl.Float64, strict=False).is_null().arg_max() or 0
-    raise DataError(f"{where(row)}: the rating {column[row]!r} is of type {column.dtype}; make the column numeric")
-
-
-def _seconds(column: pl.Series, where: Callable[[int], str]) -> NDArray[np.int64]:
-    _present(column, "timestamp", where)
-    if isinstance(column.dtype, pl.Datetime | pl.Date):
-        return column.dt.epoch("s").cast(pl.Int64).to_numpy()
-    seconds = column.cast(pl.Int64, strict=False)
-    if seconds.null_count() or not column.dtype.is_numeric():
-        row = seconds.is_null().arg_max() or 0
-        raise DataError(
-            f"{where(row)}: the timestamp {column[row]!r} is no time; "
-            "give seconds since 1970 or a column of dates, or leave the column out"
+        text = column.str.strip_chars()
+        missing = missing | (text == "").fill_null(False)
+        numbers = text.cast(pl.Float64, strict=False)
+        bad.add(numbers.is_null() & ~missing, lambda row: f"the rating {column[row]!r} is no number")
+    elif column.dtype.is_numeric():
+        numbers = column.cast(pl.Float64)
+    else:
+        numbers = pl.repeat(None, len(column), dtype=pl.Float64, eager=True)
+        bad.add(~missing, lambda row: f"the rating {column[row]!r} is of type {column.dtype}; make the column numeric")
+    bad.add(missing, lambda _: "the rating is missing; fill it in or leave the row out")
+    # what float32 cannot hold is infinite too
+    finite = numbers.is_between(-_LARGEST, _LARGEST).fill_null(True)
+    bad.add(~finite, lambda row: f"the rating is {numbers[row]}; give a finite number")
+    values = numbers.fill_null(0.0).cast(pl.Float32, strict=False)
+    if scale is not None:
+        low, high = scale
+        off = ~values.is_between(pl.lit(low, pl.Float32), pl.lit(high, pl.Float32)) & finite & ~missing
+        bad.add(
+            off,
+            lambda row: (
+                f"the rating {values[row]:g} is off the declared scale {low:g} to {high:g}; "
+                "mend the rating or declare another scale"
+            ),
         )
-    return seconds.to_numpy()
+    return values.to_numpy()
 
 
-def _vocabulary(ids: pl.Series) -> Vocabulary:
-    return Vocabulary(ids.to_numpy() if ids.dtype == pl.Int64 else np.array(ids.to_list(), dtype=object))
+def _seconds(column: pl.Series, bad: BadRows) -> NDArray[np.int64]:
+    """Times as whole seconds since 1970: from numbers, dates, or text of either."""
+    missing = column.is_null()
+    bad.add(missing, lambda _: "the timestamp is missing; fill it in or leave the column out")
+    times = _times_from_text(column) if column.dtype == pl.String else column
+    if isinstance(times.dtype, pl.Datetime | pl.Date):
+        seconds = times.dt.epoch("s").cast(pl.Int64)
+    elif times.dtype.is_numeric():
+        seconds = times.cast(pl.Int64, strict=False)
+    else:
+        seconds = pl.repeat(None, len(column), dtype=pl.Int64, eager=True)
+    bad.add(
+        seconds.is_null() & ~missing,
+        lambda row: (
+            f"the timestamp {column[row]!r} is no time; "
+            "give seconds since 1970 or dates of one form, or leave the column out (--time-column '')"
+        ),
+    )
+    return seconds.fill_null(0).to_numpy()
 
 
-def _codes(ids: pl.Series, vocabulary: pl.Series) -> NDArray[np.int64]:
-    codes = pl.Series(np.arange(len(vocabulary)))
-    return ids.replace_strict(vocabulary, codes, return_dtype=pl.Int64).to_numpy()
+def _times_from_text(column: pl.Series) -> pl.Series:
+    """Numbers where most are, else dates in the form of the first ones."""
+    text = column.str.strip_chars()
+    numbers = text.cast(pl.Float64, strict=False)
+    if 2 * numbers.null_count() <= len(column):
+        # whole numbers by themselves: a float holds no more than 53 bits
+        return text.cast(pl.Int64, strict=False).fill_null(numbers.cast(pl.Int64, strict=False))
+    try:
+        return text.str.to_datetime(strict=False)
+    except pl.exceptions.PolarsError:
+        return pl.repeat(None, len(column), dtype=pl.Int64, eager=True)
 
 
-def _titles(items: pl.Series, listed: pl.DataFrame) -> NDArray[Any]:
+def _typed_ids(ids: pl.Series, noun: str, where: str, text_ids: bool) -> pl.Series:
+    """Ids as 64-bit integers or as text."""
+    if isinstance(ids.dtype, pl.Categorical | pl.Enum):
+        return ids.cast(pl.String)
+    if ids.dtype == pl.String:
+        return _ids_from_text(ids, noun, where) if text_ids else ids
+    if ids.dtype != pl.Int64:
+        raise DataError(f"{where}: the {noun} {ids[0]!r} is of type {ids.dtype}; ids must be integers or text")
+    return ids
+
+
+def _ids_from_text(ids: pl.Series, noun: str, where: str) -> pl.Series:
+    """Ids as integers where every one is written as a plain integer, else as the text that they are."""
+    for written in (ids, ids.str.strip_chars()):
+        numbers = written.cast(pl.Int64, strict=False)
+        # '007' and '+7' read as numbers but are longer than a number is written: they are names
+        if not numbers.null_count() and written.str.len_bytes().sum() == _written_length(numbers):
+            return numbers
+    unique = ids.unique().str.strip_chars()
+    if unique.str.contains(r"^-?[0-9]+\.0+$").all():
+        raise DataError(f"{where}: the {noun}s are decimal numbers ({unique[0]}); write them as integers")
+    return ids
+
+
+def _written_length(numbers: pl.Series) -> int:
+    """Number of characters that all these integers take when they are written plainly."""
+    if numbers.min() < 0:  # type: ignore[operator]
+        return int(numbers.cast(pl.String).str.len_bytes().sum())
+    digits = range(1, len(str(numbers.max())))
+    return len(numbers) + sum(int((numbers >= 10**digit).sum()) for digit in digits)
+
+
+def _indexed(ids: pl.Series) -> tuple[Vocabulary, NDArray[Any]]:
+    """The sorted unique ids, and the place of each id among them."""
+    if ids.dtype == pl.Int64:
+        numbers = ids.to_numpy()
+        low, high = int(numbers.min()), int(numbers.max())
+        if high - low < _PLACES_A_RATING * len(numbers) + 2**20:
+            # a table with a place for each number in between is many times faster than hashing
+            offset = numbers - low
+            used = np.zeros(high - low + 1, dtype=bool)
+            used[offset] = True
+            return Vocabulary(np.flatnonzero(used) + low), (np.cumsum(used, dtype=np.int32) - 1)[offset]
+    unique = ids.unique().sort()
+    index = ids.replace_strict(unique, pl.Series(np.arange(len(unique))), return_dtype=pl.Int64).to_numpy()
+    return Vocabulary(unique.to_numpy() if ids.dtype == pl.Int64 else np.array(unique.to_list(), dtype=object)), index
+
+
+def _titles(items: Vocabulary, index: NDArray[np.int64], titles: pl.Series) -> NDArray[Any]:
     """Titles aligned with the items; an item without one gets its id as text."""
-    titles = np.array(items.cast(pl.String).to_list(), dtype=object)
-    known = listed.drop_nulls()
-    titles[_codes(known["item"], items)] = known["title"].cast(pl.String).to_list()
-    return titles
+    out = np.array([str(id_) for id_ in items.ids.tolist()], dtype=object)
+    known = titles.is_not_null().to_numpy()
+    out[index[known]] = titles.drop_nulls().cast(pl.String).to_list()
+    return out

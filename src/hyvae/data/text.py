@@ -1,108 +1,236 @@
-"""Delimited text (CSV, TSV, `::`): guessing its separator and columns, and reading it as `Ratings`."""
+"""Delimited text (CSV, TSV, triplets, `::`): its layout, and two ways to read it.
+
+Clean text is read by Polars with typed columns. Whatever is unusual (a gap, a bad row, '007' as an id) is read once
+more as text, field by field, which is slower and knows the line on which each row stands.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Sequence
+from array import array
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
-from hyvae.data.tables import Columns, ratings_from_frame, require_columns
+from hyvae.data.bad_rows import BadRows
+from hyvae.data.columns import Columns, ReadOptions, choose_columns
+from hyvae.data.compressed import ending, read_bytes
+from hyvae.data.tables import ratings_from_frame
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings
 
-# Lower case without punctuation, best guess first.
-COMMON_NAMES = {
-    role: names.split()
-    for role, names in (
-        (
-            "user",
-            "user userid uid userno usernumber reviewerid reviewer customerid customer memberid member "
-            "personid person visitorid profilename username author",
-        ),
-        (
-            "item",
-            "item itemid iid movieid movie filmid film bookid book isbn asin parentasin productid product "
-            "sku businessid business trackid track songid song artistid artist animeid anime gameid game "
-            "recipeid jokeid joke",
-        ),
-        (
-            "rating",
-            "rating ratings stars star score overall bookrating starrating rate ratingvalue userrating",
-        ),
-        ("timestamp", "timestamp time unixreviewtime unixtime ts tstamp ratingtimestamp datetime date"),
-        ("title", "title itemtitle movietitle booktitle producttitle itemname moviename productname"),
-    )
-}
 _SEPARATORS = (",", "\t", ";", "|", "::")
 # Polars takes one byte as separator; a longer one is swapped for this control character, made for the purpose
 _UNIT_SEPARATOR = b"\x1f"
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """What the caller of `read` says about a file; None is guessed, '' leaves the column out."""
-
-    user: str | None = None
-    item: str | None = None
-    rating: str | None = None
-    timestamp: str | None = None
-    title: str | None = None
-    separator: str | None = None
-    scale: tuple[float, float] | None = None
+_SAMPLE_ROWS = 100
+_CHUNK = 1 << 20
+_BYTE_ORDER_MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
 def read_text(path: Path, options: ReadOptions) -> Ratings:
-    """Read a delimited text file with a header line."""
-    if options.separator is None and path.suffix.lower() == ".tsv":
+    """Read a delimited text file, compressed or not, with or without a header line."""
+    if options.separator is None and ending(path) == ".tsv":
         options = replace(options, separator="\t")
-    return ratings_from_text(path.read_bytes(), str(path), options)
+    return ratings_from_text(read_bytes(path), str(path), options)
 
 
-def ratings_from_text(
-    data: bytes,
-    source: str,
-    options: ReadOptions,
-    *,
-    header: Sequence[str] | None = None,
-    listed: pl.DataFrame | None = None,
-) -> Ratings:
+def ratings_from_text(data: bytes, source: str, options: ReadOptions, *, listed: pl.DataFrame | None = None) -> Ratings:
     """Read delimited text.
 
     Parameters
     ----------
-    header : sequence of str, optional
-        Names of the columns of a file that has no header line.
     listed : DataFrame, optional
         Text columns ``item`` and ``title`` of the source's catalogue.
+
+    Raises
+    ------
+    DataError
     """
-    text = TextTable(data, source, separator=options.separator, header=header)
-    columns = choose_columns(text.frame.columns[1:], options, source)
-    frame = text.frame
-    items = frame[columns.item] if listed is None else pl.concat([frame[columns.item], listed["item"]])
-    items = ids_from_text(items, "item", source)
-    typed = [
-        ids_from_text(frame[columns.user], "user", source),
-        items.head(frame.height).rename(columns.item),
-        _ratings_from_text(frame[columns.rating], text),
-    ]
-    if columns.timestamp is not None:
-        typed.append(_times_from_text(frame[columns.timestamp], text))
+    layout = find_layout(data, source, options)
+    columns = choose_columns(layout.names, options, source, named=layout.named)
     if listed is not None:
-        listed = listed.with_columns(items.tail(listed.height).rename("item"))
         columns = replace(columns, title=None)
+    frame = _read_typed(layout, columns)
+    if frame is not None:
+        try:
+            return ratings_from_frame(frame, columns, options, source=source, text_ids=True, listed=listed)
+        except DataError:
+            pass  # the reading below names the line
+    text = TextTable(layout, source)
     return ratings_from_frame(
-        frame.with_columns(typed),
-        columns,
-        source=source,
-        scale=options.scale,
-        place=text.place,
-        listed=listed,
+        text.frame, columns, options, source=source, place=text.place, bad=text.bad, text_ids=True, listed=listed
     )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A text and how it is laid out.
+
+    Attributes
+    ----------
+    text : bytes
+        With its header line, where it has one.
+    begin : int
+        Where in `text` the rows begin; 0 without a header line.
+    names : tuple of str
+        Of the columns; 1, 2, 3, … where nothing names them.
+    named : bool
+        Whether a header line (or the caller) names the columns.
+    separator : str
+        One character.
+    quote : str or None
+    first_line : int
+        Line of the source at which the rows begin, from 1.
+    """
+
+    text: bytes
+    begin: int
+    names: tuple[str, ...]
+    named: bool
+    separator: str
+    quote: str | None
+    first_line: int
+
+
+def find_layout(data: bytes, source: str, options: ReadOptions) -> Layout:
+    """Take a text apart into header and rows, and find its separator.
+
+    Raises
+    ------
+    DataError
+        Empty, not text, two columns of one name, or control characters in the way.
+    """
+    data = _as_utf8(data, source, options.encoding)
+    text = data.lstrip(b"\r\n")
+    if not text or text.isspace():
+        raise DataError(f"{source}: the file is empty; give a header line and at least one rating")
+    if b"\n" not in text:  # line ends of old Macintoshes, which Polars does not take
+        text = text.replace(b"\r", b"\n")
+    line = 1 + data[: len(data) - len(text)].count(b"\n")
+    if b"\0" in text[:_CHUNK]:
+        raise DataError(f"{source}: not a text file (it holds NUL bytes); {_mend_of_binary(text)}")
+    separator, quote = options.separator or guess_separator(text), '"' if b'"' in text else None
+    if len(separator.encode()) > 1:
+        if _UNIT_SEPARATOR in text:
+            raise DataError(f"{source}: holds control characters (unit separators); remove them")
+        text, quote = text.replace(separator.encode(), _UNIT_SEPARATOR), None
+        separator = _UNIT_SEPARATOR.decode()
+    elif separator == " ":  # any run of blanks parts two fields
+        text = re.sub(rb"[ \t]+", b" ", re.sub(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)", b"", text))
+    begin = text.find(b"\n") + 1 or len(text)
+    try:
+        fields = _fields(text[:begin].decode(), separator, quote)
+    except UnicodeDecodeError as error:
+        raise DataError(_not_utf8(source, line)) from error
+    if options.header is False or (options.header is None and any(map(_is_number, fields))):
+        return Layout(text, 0, tuple(str(number + 1) for number in range(len(fields))), False, separator, quote, line)
+    names = tuple(field.strip() for field in fields)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{source}: more than one column is called {twice!r}; rename one in the header line")
+    return Layout(text, begin, names, True, separator, quote, line + 1)
+
+
+def _not_utf8(source: str, line: int) -> str:
+    return (
+        f"{source}, line {line}: not UTF-8 text; save the file as UTF-8, or name its encoding with encoding=… "
+        "(--encoding latin-1)"
+    )
+
+
+def _as_utf8(data: bytes, source: str, encoding: str) -> bytes:
+    for mark, name in _BYTE_ORDER_MARKS:
+        if data.startswith(mark) and not encoding.lower().startswith(name):
+            raise DataError(f"{source}: the text is {name}, not {encoding}; say encoding={name!r} (--encoding {name})")
+    try:
+        if encoding.lower().replace("-", "") != "utf8":
+            data = data.decode(encoding).encode()
+    except LookupError as error:
+        raise DataError(f"{source}: no encoding is called {encoding!r}; for example utf-8, latin-1, utf-16") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{source}: the text is not {encoding} ({error.reason} at byte {error.start}); name another encoding"
+        ) from error
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+_SIGNATURES = (
+    (b"PK\x03\x04", "a zip file (or a spreadsheet): name it .zip, or save the sheet as CSV"),
+    (b"\x1f\x8b", "compressed by gzip: name it .gz"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd: name it .zst"),
+    (b"PAR1", "Parquet: name it .parquet"),
+    (b"\x89HDF", "HDF5: name it .mat if it is one of Monti's"),
+    (b"SQLite format 3", "an SQLite database: give sqlite:///FILE and a query"),
+)
+
+
+def _mend_of_binary(data: bytes) -> str:
+    return next((f"it is {what}" for mark, what in _SIGNATURES if data.startswith(mark)), "save it as UTF-8 text")
+
+
+def guess_separator(text: bytes) -> str:
+    """Find the separator that the first line holds most often; blanks if it holds no other, a comma if none."""
+    first = text[: text.find(b"\n") if b"\n" in text else None].strip()
+    best = max(_SEPARATORS, key=lambda separator: first.count(separator.encode()) * len(separator))
+    return " " if best.encode() not in first and b" " in first else best
+
+
+def _fields(line: str, separator: str, quote: str | None) -> list[str]:
+    if quote is None:
+        return line.rstrip("\r\n").split(separator)
+    try:
+        return next(csv.reader([line.rstrip("\r\n")], delimiter=separator), [])
+    except csv.Error:
+        return line.split(separator)
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+# -- clean text ------------------------------------------------------------------------------------------------
+
+
+def _read_typed(layout: Layout, columns: Columns) -> pl.DataFrame | None:
+    """The columns in use, ratings and times as numbers; None unless the text is clean throughout."""
+    types: dict[str, type[pl.DataType]] = dict.fromkeys(layout.names, pl.String)
+    types[columns.rating] = pl.Float64
+    if columns.timestamp is not None:
+        head = _parse(layout, types, n_rows=_SAMPLE_ROWS)
+        if head is not None and not head[columns.timestamp].cast(pl.Int64, strict=False).null_count():
+            types[columns.timestamp] = pl.Int64
+    frame = _parse(layout, types)
+    if frame is None:
+        return None
+    frame = frame.select(columns.named().values())
+    return None if any(frame[name].null_count() for name in frame.columns if name != columns.title) else frame
+
+
+def _parse(layout: Layout, types: dict[str, type[pl.DataType]], *, n_rows: int | None = None) -> pl.DataFrame | None:
+    try:
+        return pl.read_csv(
+            layout.text,
+            separator=layout.separator,
+            quote_char=layout.quote,
+            has_header=False,
+            skip_rows=int(layout.begin > 0),
+            schema=types,
+            n_rows=n_rows,
+        )
+    except pl.exceptions.PolarsError:
+        return None
+
+
+# -- any text --------------------------------------------------------------------------------------------------
 
 
 class TextTable:
@@ -111,158 +239,77 @@ class TextTable:
     Attributes
     ----------
     frame : DataFrame
-        First the number of the record (0-based, blank lines counted), then the columns of the text. Blank
-        lines are left out, an empty field is null.
+        The columns of the text; blank lines are left out, an empty field is null.
+    bad : BadRows
+        Rows with more fields than there are columns.
+
+    Raises
+    ------
+    DataError
+        Not UTF-8, or not a table.
     """
 
-    def __init__(
-        self, data: bytes, source: str, *, separator: str | None = None, header: Sequence[str] | None = None
-    ) -> None:
-        self.source = source
-        data = data.removeprefix(b"\xef\xbb\xbf")
-        body = data.lstrip(b"\r\n")
-        _require_text(body, source)
-        if b"\n" not in body:  # line ends of old Macintoshes, which Polars does not take
-            body = body.replace(b"\r", b"\n")
-        self._skipped_lines = data[: len(data) - len(body)].count(b"\n")
-        self._has_header = header is None
-        self.separator = separator or guess_separator(body)
-        self._quote = '"'
-        if len(self.separator.encode()) > 1:
-            if _UNIT_SEPARATOR in body:
-                raise DataError(f"{source}: holds control characters (unit separators); remove them")
-            body = body.replace(self.separator.encode(), _UNIT_SEPARATOR)
-            self.separator, self._quote = _UNIT_SEPARATOR.decode(), ""
-        self._body = body
-        self.frame = self._parse(source, header)
-
-    def _parse(self, source: str, header: Sequence[str] | None) -> pl.DataFrame:
+    def __init__(self, layout: Layout, source: str) -> None:
+        self.source, self.layout = source, layout
+        self._rows = layout.text[layout.begin :]
+        self._require_utf8()
+        width = len(layout.names)
+        # a line of our own decides how many fields a row may have: one more shows which rows have too many
+        ruler = layout.separator.join(f"c{number}" for number in range(width + 1)).encode() + b"\n"
         try:
             frame = pl.read_csv(
-                self._body,
-                separator=self.separator,
-                quote_char=self._quote or None,
-                has_header=header is None,
+                ruler + self._rows,
+                separator=layout.separator,
+                quote_char=layout.quote,
                 infer_schema_length=0,  # everything stays text: '007' must not become 7
+                truncate_ragged_lines=True,
             )
         except pl.exceptions.PolarsError as error:
             reason = str(error).partition("\n")[0]
             raise DataError(
-                f"{source}: not a table separated by {self.separator!r} ({reason}); "
-                "give every line the same fields, or name the separator with separator=…"
+                f"{source}: not a table separated by {layout.separator!r} ({reason}); "
+                "give every line the same fields, or name the separator with separator=… (--separator)"
             ) from error
-        names = list(header or [name.strip() for name in frame.columns])[: frame.width]
-        if len(set(names)) < len(names):
-            raise DataError(f"{source}: two columns are called the same; there are: {', '.join(names)}")
-        frame = frame.rename(dict(zip(frame.columns, names, strict=False))).with_row_index("\0record")
-        if frame.width > 1 and frame[:, 1].null_count():
-            frame = frame.filter(~pl.all_horizontal(pl.all().exclude("\0record").is_null()))
-        return frame
+        filled = ~frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
+        self._records = np.flatnonzero(filled.to_numpy())
+        frame = frame.filter(filled)
+        self.frame = frame[:, :width].rename(dict(zip(frame.columns, layout.names, strict=False)))
+        self.bad = BadRows(len(frame))
+        self.bad.add(
+            frame[:, width].is_not_null(),
+            lambda _: f"more fields than the {width} columns; quote a field that holds {layout.separator!r}",
+        )
+
+    def _require_utf8(self) -> None:
+        body = self._rows
+        if b"\0" in body:
+            line = self.layout.first_line + body[: body.index(b"\0")].count(b"\n")
+            raise DataError(f"{self.source}, line {line}: not a text file (it holds NUL bytes); save it as UTF-8 text")
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            line = self.layout.first_line + body[: error.start].count(b"\n")
+            raise DataError(_not_utf8(self.source, line)) from error
 
     def place(self, row: int) -> str:
         """Name the line of the file on which data row `row` (from 1) stands."""
-        wanted = int(self.frame[row - 1, 0]) + self._has_header
-        text = io.StringIO(self._body.decode(), newline="")
-        if self._quote:
-            lines = csv.reader(text, delimiter=self.separator)
-        else:
-            lines = csv.reader(text, delimiter=self.separator, quoting=csv.QUOTE_NONE)
-        line = 1
-        try:
-            for _ in range(wanted):
-                next(lines, None)
-                # quoted fields may hold line ends, so that a record is not always a line
-                line = lines.line_num + 1
-        except csv.Error:  # a field longer than Python's csv takes, where Polars has no limit
+        record = int(self._records[row - 1])
+        if self.layout.quote is None:
+            return f"line {self.layout.first_line + record}"
+        if record >= len(self._record_lines):
             return f"data row {row}"
-        return f"line {self._skipped_lines + line}"
+        return f"line {self.layout.first_line + self._record_lines[record]}"
 
-
-def choose_columns(names: Sequence[str], options: ReadOptions, source: str) -> Columns:
-    """Columns as the caller named them, else guessed from common names."""
-    given = {role: getattr(options, role) for role in COMMON_NAMES}
-    free = [name for name in names if name not in given.values()]
-    chosen = {role: guess_column(free, role) if name is None else name or None for role, name in given.items()}
-    for role, name in chosen.items():
-        if f"{name}_duplicated_0" in names:  # what Polars calls the second of two columns
-            raise DataError(f"{source}: more than one column is called {name!r}; rename one in the header line")
-        if name is None and role in ("user", "item", "rating"):
-            raise DataError(
-                f"{source}: no column of {role}s among {', '.join(map(repr, names))}; "
-                f"name it with {role}=… (--{role}-column on the command line); the file must start with a header line"
-            )
-    columns = Columns(
-        user=chosen["user"] or "",
-        item=chosen["item"] or "",
-        rating=chosen["rating"] or "",
-        timestamp=chosen["timestamp"],
-        title=chosen["title"],
-    )
-    require_columns(names, columns, source)
-    return columns
-
-
-def guess_column(names: Sequence[str], role: str) -> str | None:
-    """Find the column that plays a role by its common names; of two spellings of one name the first wins."""
-    plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(names)}
-    return next((plain[name] for name in COMMON_NAMES[role] if name in plain), None)
-
-
-def guess_separator(data: bytes) -> str:
-    """Find the separator that the first line holds most often (a comma if it holds none)."""
-    first = re.split(rb"[\r\n]", data, maxsplit=1)[0]
-    return max(_SEPARATORS, key=lambda separator: first.count(separator.encode()) * len(separator))
-
-
-def ids_from_text(ids: pl.Series, noun: str, source: str) -> pl.Series:
-    """Ids as integers where every one is written as a plain integer, else as the text that they are."""
-    unique = ids.unique().str.strip_chars()
-    numbers = unique.cast(pl.Int64, strict=False)
-    # '007' and '+7' read as numbers but are not how a number is written: they are names
-    if (numbers.cast(pl.String).eq_missing(unique) | (unique == "")).all():
-        return ids.str.strip_chars().cast(pl.Int64, strict=False)
-    if unique.drop_nulls().str.contains(r"^-?[0-9]+\.0+$").all():
-        raise DataError(
-            f"{source}: the {noun} ids are decimal numbers ({unique.drop_nulls()[0]}); write them as integers"
-        )
-    return ids.set(ids == "", None)
-
-
-def _ratings_from_text(column: pl.Series, text: TextTable) -> pl.Series:
-    stripped = column.str.strip_chars()
-    numbers = stripped.cast(pl.Float64, strict=False)
-    # an empty field is a missing rating, which is told apart from a bad one
-    bad = (numbers.is_null() & (stripped != "")).fill_null(False)
-    if bad.any():
-        row = bad.arg_max() or 0
-        raise DataError(f"{text.source}, {text.place(row + 1)}: the rating {column[row]!r} is no number")
-    return numbers
-
-
-def _times_from_text(column: pl.Series, text: TextTable) -> pl.Series:
-    """Read as seconds, else as dates; what is neither stays text, refused later with its row."""
-    for kind in (pl.Int64, pl.Float64):
-        numbers = column.str.strip_chars().cast(kind, strict=False)
-        if numbers.null_count() == column.null_count():
-            return numbers
-    try:
-        dates = column.str.to_datetime(strict=False)
-    except pl.exceptions.PolarsError:
-        return column
-    bad = dates.is_null() & column.is_not_null()
-    if bad.any() and not bad.all():
-        row = bad.arg_max() or 0
-        raise DataError(f"{text.source}, {text.place(row + 1)}: {column[row]!r} is not a date like those above")
-    return column if bad.any() else dates
-
-
-def _require_text(data: bytes, source: str) -> None:
-    if not data.strip():
-        raise DataError(f"{source}: the file is empty; give a header line and at least one rating")
-    if b"\0" in data:
-        raise DataError(f"{source}: not a text file (it holds NUL bytes); save it as UTF-8 text")
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DataError(f"{source}, line {line}: not UTF-8 text; save the file as UTF-8") from error
+    @cached_property
+    def _record_lines(self) -> array[int]:
+        """Line within the body at which each record begins: quoted fields may hold line ends."""
+        begins = array("q")
+        lines = csv.reader(io.StringIO(self._rows.decode(), newline=""), delimiter=self.layout.separator)
+        line = 0
+        try:
+            for _ in lines:
+                begins.append(line)
+                line = lines.line_num
+        except csv.Error:  # a field longer than Python's csv takes, where Polars has no limit
+            pass
+        return begins

@@ -1,0 +1,168 @@
+"""What a caller says about a source, and which of its columns holds what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hyvae.errors import ConfigError, DataError
+from hyvae.ratings import Duplicates
+
+# Lower case without punctuation, best guess first.
+COMMON_NAMES = {
+    role: names.split()
+    for role, names in (
+        (
+            "user",
+            "user userid uid userno usernumber reviewerid reviewer customerid customer memberid member "
+            "personid person visitorid profilename username author",
+        ),
+        (
+            "item",
+            "item itemid iid movieid movie filmid film bookid book isbn asin parentasin productid product "
+            "sku businessid business trackid track songid song artistid artist animeid anime gameid game "
+            "recipeid jokeid joke",
+        ),
+        (
+            "rating",
+            "rating ratings stars star score overall bookrating starrating rate ratingvalue userrating",
+        ),
+        ("timestamp", "timestamp time unixreviewtime unixtime ts tstamp ratingtimestamp datetime date"),
+        ("title", "title itemtitle movietitle booktitle producttitle itemname moviename productname"),
+    )
+}
+# the order of Surprise, MovieLens and most others where no header line tells
+UNNAMED_ORDER = ("user", "item", "rating", "timestamp")
+BadRowsPolicy = Literal["error", "skip"]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the caller of `hyvae.data.read` says about a source; None is guessed.
+
+    Attributes
+    ----------
+    user, item, rating, timestamp, title : str or None
+        Names of columns (numbers from 1 where there is no header line); '' leaves `timestamp` or `title` out.
+    separator : str or None
+    header : bool or None
+        Whether a text begins with a line of column names.
+    encoding : str
+        Of text.
+    scale : (float, float) or None
+        Lowest and highest rating that can be given.
+    query : str or None
+        SQL, where the source is the URL of a database.
+    on_duplicates : ``error``, ``last`` or ``mean``
+    on_bad_rows : ``error`` or ``skip``
+    """
+
+    user: str | None = None
+    item: str | None = None
+    rating: str | None = None
+    timestamp: str | None = None
+    title: str | None = None
+    separator: str | None = None
+    header: bool | None = None
+    encoding: str = "utf-8"
+    scale: tuple[float, float] | None = None
+    query: str | None = None
+    on_duplicates: Duplicates = "error"
+    on_bad_rows: BadRowsPolicy = "error"
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("on_duplicates", self.on_duplicates, ("error", "last", "mean")),
+            ("on_bad_rows", self.on_bad_rows, ("error", "skip")),
+        ):
+            if value not in choices:
+                raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a table holds what."""
+
+    user: str = "user"
+    item: str = "item"
+    rating: str = "rating"
+    timestamp: str | None = None
+    title: str | None = None
+
+    def named(self) -> dict[str, str]:
+        """Column name of each role that has one."""
+        return {role: name for role, name in vars(self).items() if name is not None}
+
+
+def choose_columns(names: Sequence[str], options: ReadOptions, source: str, *, named: bool = True) -> Columns:
+    """Columns as the caller named them, else guessed from common names.
+
+    Parameters
+    ----------
+    named : bool
+        Whether the source names its columns; else they are called 1, 2, 3, … and their order tells.
+
+    Raises
+    ------
+    DataError
+        A column that is not there, or no column for users, items or ratings.
+    """
+    given = {role: getattr(options, role) for role in COMMON_NAMES}
+    free = [name for name in names if name not in given.values()]
+    guessed = {role: guess_column(free, role) for role in COMMON_NAMES} if named else _by_order(names)
+    chosen = {role: guessed.get(role) if name is None else name or None for role, name in given.items()}
+    found = ", ".join(map(repr, names))
+    for role in ("user", "item", "rating"):
+        if chosen[role] is None:
+            raise DataError(f"{source}: {_no_column(role, found, named)}")
+    columns = Columns(
+        user=chosen["user"] or "",
+        item=chosen["item"] or "",
+        rating=chosen["rating"] or "",
+        timestamp=chosen["timestamp"],
+        title=chosen["title"],
+    )
+    require_columns(names, columns, source)
+    return columns
+
+
+def _no_column(role: str, found: str, named: bool) -> str:
+    if not named:
+        return (
+            f"its first line names no columns, and which of {found} holds the {role}s is not known; number it with "
+            f"{role}=… (--{role}-column), or give the file a header line"
+        )
+    what_if = "; where nobody rated, only took, add a rating column of ones" if role == "rating" else ""
+    return f"no column of {role}s among {found}; name it with {role}=… (--{role}-column){what_if}"
+
+
+def _by_order(names: Sequence[str]) -> dict[str, str]:
+    """Roles of unnamed columns, where there are as many as triplets have, with or without a time."""
+    return dict(zip(UNNAMED_ORDER, names, strict=False)) if len(names) in (3, 4) else {}
+
+
+def require_columns(names: Sequence[str], columns: Columns, source: str) -> None:
+    """Refuse a table that lacks one of the columns, or where one column plays two roles."""
+    wanted = columns.named()
+    for role, name in wanted.items():
+        if name not in names:
+            there = ", ".join(map(repr, names)) or "none"
+            raise DataError(
+                f"{source}: no column {name!r}; there are: {there}; "
+                f"name one with {role}=… (--{_option_of(role)}-column)"
+            )
+    if len(set(wanted.values())) < len(wanted):
+        name = next(name for name in wanted.values() if list(wanted.values()).count(name) > 1)
+        raise DataError(f"{source}: column {name!r} is named for two purposes; give each its own column")
+
+
+def _option_of(role: str) -> str:
+    return "time" if role == "timestamp" else role
+
+
+def guess_column(names: Sequence[str], role: str) -> str | None:
+    """Find the column that plays a role by its common names; of two spellings of one name the first wins."""
+    plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(names)}
+    return next((plain[name] for name in COMMON_NAMES[role] if name in plain), None)
