@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 .PHONY: demo test slow lint types contracts check format lock clean
 
-demo: .venv/.package ## train on the bundled films, evaluate, recommend by title
+demo: .venv/.package ## train on the bundled films, evaluate, recommend by title, write a report
 	$(BIN)/hyvae demo $(DEMO_FLAGS)
 
 test: .venv/.dev ## all tests but the long ones
@@ -46,7 +46,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/.package: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[report]"
 	@touch $@
 
 .venv/.dev: .venv/.package

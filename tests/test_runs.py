@@ -1,6 +1,7 @@
 """The run folder: whole or not at all, verified, and nothing in it executes."""
 
 import json
+import os
 import shutil
 import zipfile
 
@@ -82,7 +83,7 @@ class TestFiles:
     def test_odd_strings_survive(self, tmp_path):
         ids = ["", " ", "a\nb", "é", "日本", "1e5", "None", "null"]
         titles = dict(zip(ids, ["", "née", "x", "y", "z", "None", "null", "w"], strict=True))
-        BiasModel().fit(Ratings.from_arrays(ids, ids, [3.0] * 8, titles=titles)).save(tmp_path / "run")
+        BiasModel().fit(Ratings.from_arrays(ids, ids, range(8), titles=titles)).save(tmp_path / "run")
         loaded = BiasModel.load(tmp_path / "run").history
         assert loaded.users.ids.tolist() == loaded.items.ids.tolist() == sorted(ids)
         assert dict(zip(loaded.items.ids.tolist(), loaded.titles, strict=True)) == titles
@@ -319,7 +320,7 @@ class TestWriting:
         self.old_run_stays(folder, model, "No space left")
 
     def test_the_old_run_stays_when_the_last_rename_fails(self, folder, model, monkeypatch):
-        rename, calls = runs.os.rename, []
+        rename, calls = os.rename, []
 
         def fail_once_at_the_new_run(source, target):
             calls.append(target)
@@ -327,7 +328,7 @@ class TestWriting:
                 raise OSError(5, "Input/output error")
             rename(source, target)
 
-        monkeypatch.setattr(runs.os, "rename", fail_once_at_the_new_run)
+        monkeypatch.setattr(os, "rename", fail_once_at_the_new_run)
         self.old_run_stays(folder, model, "Input/output error")
 
     def test_nothing_is_left_of_a_first_run_that_fails(self, model, tmp_path, monkeypatch):

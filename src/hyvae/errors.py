@@ -29,7 +29,7 @@ class DataWarning(UserWarning):
     """Ratings were read, but not all as they stood: rows were left out, or repeated pairs merged."""
 
 
-class Interrupted(HyvaeError):
+class Interrupted(HyvaeError):  # noqa: N818 — not a mistake, but a wish
     """Ctrl-C or SIGTERM stopped training between two steps; the checkpoint is written.
 
     Attributes

@@ -1,9 +1,10 @@
-"""A fitted model and its history with more items than they were trained with."""
+"""A fitted model carried over to other vocabularies: more users and items, or fewer users."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,9 +12,77 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hyvae.errors import DataError
-from hyvae.models.base import RatingModel
+from hyvae.models.base import RatingBlock, RatingModel
 from hyvae.nn.randomness import seeded
-from hyvae.ratings import Id, Ratings, Vocabulary, as_ids, title_array
+from hyvae.ratings import Id, Ratings, Vocabulary, as_ids
+
+
+@dataclass(frozen=True)
+class Move:
+    """Which rows of the tables of one vocabulary go where in those of another.
+
+    Attributes
+    ----------
+    source, target : (n,) int64 tensors
+        Old and new index of each id that is in both.
+    size : int
+        Length of the new vocabulary.
+    """
+
+    source: Tensor
+    target: Tensor
+    size: int
+
+    @classmethod
+    def between(cls, old: Vocabulary, new: Vocabulary) -> Self:
+        """The move that keeps every id's row with it."""
+        place = new.index(old.ids)
+        return cls(torch.from_numpy(np.flatnonzero(place >= 0)), torch.from_numpy(place[place >= 0]), len(new))
+
+    def apply(self, table: Tensor, into: Tensor | None = None) -> Tensor:
+        """Rows of `table` at their new places, over those of `into` (default: zeros)."""
+        moved = table.new_zeros((self.size, *table.shape[1:])) if into is None else into.clone()
+        moved[self.target] = table[self.source]
+        return moved
+
+
+def moved_model(model: RatingModel, users: Move, items: Move) -> RatingModel:
+    """A copy for other vocabularies, ready to answer; the rows of what is new are zero."""
+    make: Any = type(model)
+    with seeded(0):
+        copy: RatingModel = make(model.config, users.size, items.size, model.scale).to(model.item_rows.device)
+    state = {name: _moved(model, name, tensor, users, items) for name, tensor in model.answering_state().items()}
+    copy.load_state_dict(state, strict=False)
+    return copy.eval()
+
+
+def warm_start(model: RatingModel, earlier: RatingModel, trained_on: RatingBlock, users: Move, items: Move) -> None:
+    """Give a fresh model the weights of an earlier one; rows of new users and items stay as they were drawn.
+
+    Parameters
+    ----------
+    trained_on : RatingBlock
+        What the earlier model was trained on, from which it recovers the weights that a run leaves out.
+
+    Raises
+    ------
+    ConfigError
+        The earlier model cannot be trained further from a run.
+    """
+    fresh = model.state_dict()
+    state = earlier.answering_state() | earlier.recover_training_state(trained_on)
+    model.load_state_dict(
+        {name: _moved(earlier, name, tensor, users, items, fresh[name]) for name, tensor in state.items()},
+        strict=False,
+    )
+
+
+def _moved(
+    model: RatingModel, name: str, tensor: Tensor, users: Move, items: Move, into: Tensor | None = None
+) -> Tensor:
+    if name in model.item_tables:
+        return items.apply(tensor, into)
+    return users.apply(tensor, into) if name in model.user_tables else tensor
 
 
 def known_users(history: Ratings, users: Sequence[Id]) -> NDArray[np.int64]:
@@ -33,8 +102,8 @@ def known_users(history: Ratings, users: Sequence[Id]) -> NDArray[np.int64]:
     return index
 
 
-def read_columns(history: Ratings, columns: Mapping[Id, Mapping[Id, float]]) -> Ratings:
-    """Ratings of new items by known users, with items as rows and users as columns.
+def read_columns(history: Ratings, columns: Mapping[Id, Mapping[Id, float]], titles: Mapping[Id, str]) -> Ratings:
+    """Ratings of new items by known users.
 
     Raises
     ------
@@ -44,72 +113,18 @@ def read_columns(history: Ratings, columns: Mapping[Id, Mapping[Id, float]]) -> 
     ids = as_ids(list(columns))
     known = history.items.index(ids) >= 0
     if known.any():
-        raise DataError(f"item {ids[known].tolist()[0]!r} is known already; new ratings of known items need training")
+        raise DataError(
+            f"item {ids[known].tolist()[0]!r} is known already; give new ratings of known items to with_ratings"
+        )
     items = Vocabulary.of(ids)
     users = [user for column in columns.values() for user in column]
     return Ratings.from_indices(
-        items,
         history.users,
-        items.index(np.repeat(ids, [len(column) for column in columns.values()])),
+        items,
         known_users(history, users) if users else np.empty(0, np.int64),
+        items.index(np.repeat(ids, [len(column) for column in columns.values()])),
         [rating for column in columns.values() for rating in column.values()],
         scale=history.scale,
+        titles=np.array([titles.get(id_, str(id_)) for id_ in items.ids.tolist()], dtype=object) if titles else None,
         source="ratings of new items",
-    )
-
-
-def extend_model(
-    model: RatingModel, new: tuple[Tensor, Tensor], old_place: NDArray[np.int64], new_place: NDArray[np.int64]
-) -> RatingModel:
-    """A copy that scores old and new items; encoders give the new ones no weight.
-
-    Parameters
-    ----------
-    new : (n_new, width) and (n_new,) tensors
-        Rows and biases of the new items, from `RatingModel.encode_items`.
-    old_place, new_place : int arrays
-        Indices of the old and of the new items in the new vocabulary.
-    """
-    n_items = len(old_place) + len(new_place)
-    make: Any = type(model)
-    with seeded(0):
-        copy: RatingModel = make(model.config, model.n_users, n_items, model.scale).to(model.item_rows.device)
-    state = {}
-    for name, tensor in model.answering_state().items():
-        if name in model.item_tables:
-            grown = tensor.new_zeros((n_items, *tensor.shape[1:]))
-            grown[torch.from_numpy(old_place)] = tensor
-            state[name] = grown
-        else:
-            state[name] = tensor
-    for name, rows in zip(("item_rows", "item_bias"), new, strict=True):
-        state[name][torch.from_numpy(new_place)] = rows
-    copy.load_state_dict(state, strict=False)
-    return copy.eval()
-
-
-def extend_history(
-    history: Ratings,
-    columns: Ratings,
-    items: Vocabulary,
-    old_place: NDArray[np.int64],
-    new_place: NDArray[np.int64],
-    titles: dict[Any, str],
-) -> Ratings:
-    """The training ratings together with those of the new items.
-
-    Parameters
-    ----------
-    columns : Ratings
-        New items as rows, known users as columns.
-    """
-    known = {} if history.titles is None else dict(zip(history.items.ids.tolist(), history.titles, strict=True))
-    return Ratings.from_indices(
-        history.users,
-        items,
-        np.concatenate([history.user_index, columns.indices]),
-        np.concatenate([old_place[history.indices], new_place[columns.user_index]]),
-        np.concatenate([history.values, columns.values]),
-        scale=history.scale,
-        titles=title_array(items, known | titles) if known or titles else None,
     )

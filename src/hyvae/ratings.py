@@ -203,7 +203,7 @@ class Ratings:
         if not np.isfinite(numbers).all():
             row = int(np.flatnonzero(~np.isfinite(numbers))[0])
             raise DataError(f"{source}, {place(row + 1)}: the rating is {numbers[row]}; give a finite number")
-        low, high = _checked_scale((numbers.min(), numbers.max()) if scale is None else scale, source)
+        low, high = checked_scale((numbers.min(), numbers.max()) if scale is None else scale, source)
         off_scale = (numbers < np.float32(low)) | (numbers > np.float32(high))
         if off_scale.any():
             row = int(np.flatnonzero(off_scale)[0])
@@ -211,35 +211,26 @@ class Ratings:
                 f"{source}, {place(row + 1)}: the rating {numbers[row]:g} is off the declared scale "
                 f"{low:g} to {high:g}; mend the rating or declare another scale"
             )
-        key = user_index.astype(np.int64) * len(items) + item_index
-        # Polars sorts three times faster than numpy; that it is not stable matters to repeated pairs only
-        order = None if (key[1:] > key[:-1]).all() else pl.Series(key).arg_sort().to_numpy()
-        if order is not None:
-            ordered = key[order]
-            if (ordered[1:] == ordered[:-1]).any():
-                if on_duplicates == "error":
-                    raise DataError(_repeated(key, users, items, numbers, source, place))
-                order, numbers = _merged(key, numbers, timestamps, on_duplicates, source)
-                ordered = key[order]
-            # to divide the sorted keys is faster than to gather both indices in a random order
-            user_index = ordered // len(items)
-            item_index = ordered - user_index * len(items)
-
-        def canonical(column: NDArray[Any], dtype: type) -> NDArray[Any]:
-            return column.astype(dtype) if order is None else column[order].astype(dtype, copy=False)
-
-        indptr = np.zeros(len(users) + 1, dtype=np.int64)
-        np.cumsum(np.bincount(user_index, minlength=len(users)), out=indptr[1:])
+        columns = {"value": numbers, "time": timestamps, "part": parts}
+        rows, indices = _canonical(
+            user_index,
+            item_index,
+            {name: np.asarray(column) for name, column in columns.items() if column is not None},
+            (users, items),
+            on_duplicates,
+            source,
+            place,
+        )
         return cls(
             users=users,
             items=items,
-            indptr=indptr,
-            indices=item_index.astype(np.int32),
-            values=canonical(numbers, np.float32),
+            indptr=indices[0],
+            indices=indices[1],
+            values=rows["value"],
             scale=(float(low), float(high)),
-            timestamps=None if timestamps is None else canonical(timestamps, np.int64),
+            timestamps=None if timestamps is None else rows["time"].astype(np.int64, copy=False),
             titles=titles,
-            parts=None if parts is None else canonical(parts, np.int8),
+            parts=None if parts is None else rows["part"].astype(np.int8, copy=False),
             source=source,
         )
 
@@ -439,7 +430,8 @@ def _as_float32(values: ArrayLike, source: str) -> NDArray[np.float32]:
         raise DataError(f"{source}: every rating must be a number ({error})") from error
 
 
-def _checked_scale(scale: tuple[float, float], source: str) -> tuple[float, float]:
+def checked_scale(scale: tuple[float, float], source: str) -> tuple[float, float]:
+    """The scale as two floats, refused unless it is the lowest rating and then the highest."""
     try:
         low, high = map(float, scale)
     except (TypeError, ValueError):
@@ -448,6 +440,41 @@ def _checked_scale(scale: tuple[float, float], source: str) -> tuple[float, floa
     if not (-np.inf < low <= high < np.inf):
         raise DataError(f"{source}: scale {scale!r} must be the lowest rating, then the highest")
     return low, high
+
+
+def _canonical(
+    user_index: NDArray[Any],
+    item_index: NDArray[Any],
+    columns: dict[str, NDArray[Any]],
+    vocabularies: tuple[Vocabulary, Vocabulary],
+    on_duplicates: Duplicates,
+    source: str,
+    place: Callable[[int], str],
+) -> tuple[dict[str, NDArray[Any]], tuple[NDArray[np.int64], NDArray[np.int32]]]:
+    """Columns in canonical order with one row a pair, and ``indptr`` and ``indices`` of their CSR matrix."""
+    users, items = vocabularies
+    # in place: to make room for 25 million numbers takes longer than to add them
+    key = user_index.astype(np.int64)
+    key *= len(items)
+    key += item_index
+    first_keys = np.arange(len(users) + 1) * len(items)
+    if (key[1:] > key[:-1]).all():
+        indptr = np.searchsorted(key, first_keys).astype(np.int64)
+        # copies: what a caller changes later must not change the ratings
+        return {name: column.copy() for name, column in columns.items()}, (indptr, item_index.astype(np.int32))
+    rows = pl.DataFrame({"key": key, **columns})
+    # Polars sorts several times faster than numpy; that it is not stable matters to repeated pairs only
+    ordered = rows.sort("key")
+    if (ordered["key"].diff() == 0).any():
+        if on_duplicates == "error":
+            raise DataError(_repeated(key, users, items, columns["value"], source, place))
+        ordered = _merged(rows, on_duplicates, source)
+    key = ordered["key"].to_numpy()
+    indptr = np.searchsorted(key, first_keys).astype(np.int64)
+    # faster than to divide the keys, or to sort the indices along
+    offsets = np.repeat(first_keys[:-1], np.diff(indptr))
+    indices = np.subtract(key, offsets, out=offsets).astype(np.int32)
+    return {name: ordered[name].to_numpy(writable=True) for name in columns}, (indptr, indices)
 
 
 def _repeated(
@@ -470,25 +497,16 @@ def _repeated(
     )
 
 
-def _merged(
-    key: NDArray[np.int64],
-    values: NDArray[np.float32],
-    timestamps: NDArray[Any] | None,
-    policy: Duplicates,
-    source: str,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Order that sorts the keys and keeps one row of each, and the values with those of the kept rows merged."""
-    # the latest comes last among the rows of one key
-    order = np.argsort(key, kind="stable") if timestamps is None else np.lexsort((timestamps, key))
-    last = np.append(np.diff(key[order]) != 0, True)
-    kept = order[last]
+def _merged(rows: pl.DataFrame, policy: Duplicates, source: str) -> pl.DataFrame:
+    """Rows sorted by key, one of each: the latest, with the mean of all values where that is wanted."""
+    in_order = ["key", "time"] if "time" in rows.columns else ["key"]
+    ordered = rows.sort(in_order, maintain_order=True)
     if policy == "mean":
-        counts = np.diff(np.flatnonzero(last), prepend=-1)
-        values = values.copy()
-        values[kept] = np.add.reduceat(values[order].astype(np.float64), np.cumsum(counts) - counts) / counts
-    repeated = len(key) - len(kept)
+        ordered = ordered.with_columns(pl.col("value").cast(pl.Float64).mean().over("key").cast(pl.Float32))
+    kept = ordered.unique("key", keep="last", maintain_order=True)
+    repeated = len(rows) - len(kept)
     warnings.warn(f"{source}: {repeated:,} repeated ratings merged ({policy})", DataWarning, stacklevel=3)
-    return kept, values
+    return kept
 
 
 def title_array(items: Vocabulary, titles: dict[Any, str]) -> NDArray[Any]:

@@ -6,8 +6,9 @@ Raw ids, people and things never seen, and clipping to the scale are handled her
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, cast
@@ -17,9 +18,11 @@ import polars as pl
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from hyvae.data.joining import merge, transposed, without_users
 from hyvae.errors import ConfigError, DataError, NotFittedError, RunError
-from hyvae.extension import extend_history, extend_model, known_users, read_columns
+from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start
 from hyvae.models import REGISTRY, RatingModel
+from hyvae.models.base import update_plan
 from hyvae.models.bias import Bias, BiasConfig
 from hyvae.models.settings import configure
 from hyvae.nn.randomness import seeded
@@ -28,7 +31,7 @@ from hyvae.ratings import Id, Ratings, Vocabulary, as_ids
 from hyvae.runs import Run, RunConfig, provenance, read_run, write_run
 from hyvae.scoring import USER_BLOCK, best_items, predict_pairs, rating_block, user_blocks
 from hyvae.titles import ItemFinder
-from hyvae.training import History, train
+from hyvae.training import Checkpointing, History, describe_job, job_hash, train
 from hyvae.training.progress import TrainingProgress
 
 #: nominal coverage of the interval that `predict_table` gives
@@ -95,8 +98,12 @@ class Recommender:
         validation: Ratings | None = None,
         *,
         given: Ratings | None = None,
+        start_from: Recommender | None = None,
         seed: int = 0,
         progress: bool | None = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        checkpoint_every: float = 60.0,
     ) -> Self:
         """Train on `ratings`.
 
@@ -104,33 +111,102 @@ class Recommender:
         ----------
         validation : Ratings, optional
             Chooses the epoch whose weights are kept, and gives intervals their width. Never learnt from.
+        given : Ratings, optional
+            Ratings of other users (those whom a split by user holds out), from which answers may be given, as if they
+            had been folded in. Never learnt from.
+        start_from : Recommender, optional
+            Begin at its weights instead of random ones; see `update`.
         seed : int
             The same seed and thread count give the same weights, to the bit, on one machine's CPU.
         progress : bool, optional
             Show a progress bar; default: on a terminal.
+        checkpoint : path, optional
+            File that holds the state of training, replaced every `checkpoint_every` seconds (0: after every optimiser
+            step). Ctrl-C and SIGTERM then stop after a step, with a last checkpoint. It stays when training ends.
+        resume : bool
+            Go on from the checkpoint if there is one, to the same bits as without the stop; else it is replaced.
 
         Raises
         ------
         DataError
             No ratings, or a validation part with another vocabulary.
+        ConfigError
+            `resume` without `checkpoint`, or a negative `checkpoint_every`.
         TrainingError
-            The loss is no longer finite.
+            The loss is no longer finite; the checkpoint is damaged or of another training, or cannot be written.
+        Interrupted
+            Ctrl-C or SIGTERM stopped a training that keeps checkpoints.
         """
-        if not len(ratings):
-            raise DataError("there are no ratings to train on")
+        _require_learnable(ratings)
         if validation is not None and not (validation.users == ratings.users and validation.items == ratings.items):
             raise DataError("validation must share the users and items of the ratings; take both from ratings.split()")
+        if resume and checkpoint is None:
+            raise ConfigError("resume needs a checkpoint to go on from; give checkpoint='…'")
+        start = None if start_from is None else start_from.fingerprint
+        keep = None if checkpoint is None else Checkpointing(Path(checkpoint), checkpoint_every, resume, start)
         started = time.perf_counter()
         model = self._build(ratings.n_users, ratings.n_items, ratings.scale, seed)
+        if not model.learns_from_presence:
+            _require_different(ratings)
+        if start_from is not None:
+            earlier, _, known = start_from._fitted
+            if not len(known):
+                raise ConfigError("a run without histories cannot be trained further; train afresh from all ratings")
+            users, items = Move.between(known.users, ratings.users), Move.between(known.items, ratings.items)
+            warm_start(model, earlier, rating_block(known, device=self.device), users, items)
         with TrainingProgress(self.plan.epochs, len(ratings), progress if self.plan.epochs else False) as shown:
-            self.training = train(model, ratings, self.plan, validation=validation, seed=seed, on_epoch=shown)
+            self.training = train(
+                model,
+                ratings,
+                self.plan,
+                validation=validation,
+                given=given,
+                seed=seed,
+                on_epoch=shown,
+                checkpoint=keep,
+            )
         self._model, self._history, self._item_counts = model, ratings, ratings.item_counts
         self.__dict__.pop("_finder", None)
         self._floor = Bias(BiasConfig(), ratings.n_users, ratings.n_items, ratings.scale).to(self.device)
         self._floor.finish(rating_block(ratings, device=self.device))
+        if given is not None and len(given):
+            self.__dict__.update(self.with_ratings(given).__dict__)
         self._half_width = self._conformal_half_width(validation)
-        self.provenance = provenance(ratings, validation, seed, self.device, time.perf_counter() - started)
+        job = self.job(ratings, validation, given=given, start_from=start_from, seed=seed)
+        self.provenance = provenance(ratings, validation, seed, self.device, time.perf_counter() - started, job)
         return self
+
+    def job(
+        self,
+        ratings: Ratings,
+        validation: Ratings | None = None,
+        *,
+        given: Ratings | None = None,
+        start_from: Recommender | None = None,
+        seed: int = 0,
+    ) -> str:
+        """A hash of all that the weights follow from which `fit`, called with the same, would come to."""
+        return job_hash(
+            describe_job(
+                self.name,
+                self.config,
+                self.plan,
+                seed=seed,
+                train=ratings,
+                validation=validation,
+                given=given,
+                start=None if start_from is None else start_from.fingerprint,
+            )
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights that answers are given from."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.answering_state().items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def _build(self, n_users: int, n_items: int, scale: tuple[float, float], seed: int) -> RatingModel:
         model: Any = REGISTRY[self.name]
@@ -378,20 +454,125 @@ class Recommender:
         ConfigError
             The model has no encoder of items.
         """
+        new = read_columns(self.history, columns, titles or {})
+        if not self.model.encodes_items:
+            raise ConfigError(f"{self.name}, as it is set, cannot encode new items; train again with them")
+        return self.with_ratings(new)
+
+    def with_ratings(self, new: Ratings) -> Self:
+        """A copy that also answers from new ratings, of known or new users and items, without retraining.
+
+        Users are answered from all their ratings, new ones like known ones. Items without training ratings are encoded
+        from their columns where the model can, else answered by the bias model. The weights stay as they are.
+
+        Parameters
+        ----------
+        new : Ratings
+            With vocabularies of its own; where a pair is rated again, the new rating counts.
+
+        Raises
+        ------
+        DataError
+            Ids of another type than the known ones, or ratings off the scale.
+        """
         model, floor, history = self._fitted
-        new = read_columns(history, columns)
-        block = rating_block(new, device=self.device)
-        items = Vocabulary.of(np.concatenate([history.items.ids, new.users.ids]))
-        old_place, new_place = items.index(history.items.ids), items.index(new.users.ids)
+        merged = merge(history, new)
+        users, items = Move.between(history.users, merged.users), Move.between(history.items, merged.items)
         clone = copy.copy(self)
         clone.__dict__.pop("_finder", None)
-        clone._model = extend_model(model, model.encode_items(block), old_place, new_place)
-        clone._floor = cast(Bias, extend_model(floor, floor.encode_items(block), old_place, new_place))
-        clone._history = extend_history(history, new, items, old_place, new_place, dict(titles or {}))
-        clone._item_counts = np.zeros(len(items), dtype=np.int64)
-        clone._item_counts[old_place] = self._item_counts
-        clone._item_counts[new_place] = new.user_counts
+        clone._model, clone._history = moved_model(model, users, items), merged
+        clone._floor = cast(Bias, moved_model(floor, users, items))
+        clone._item_counts = np.zeros(len(merged.items), dtype=np.int64)
+        clone._item_counts[items.target.numpy()] = self._item_counts
+        clone._fold_users(np.unique(merged.users.index(new.user_ids)))
+        clone._fold_items(np.unique(merged.items.index(new.item_ids)))
         return clone
+
+    @torch.no_grad()
+    def _fold_users(self, users: NDArray[np.int64]) -> None:
+        """Set the bias model's effects of users by their ratings; the model itself encodes them when it is asked."""
+        _, floor, history = self._fitted
+        if len(users):
+            codes = floor.encode(rating_block(history, users, self.device))
+            floor.user_bias[torch.from_numpy(users)] = codes[:, 0] - floor.mean
+
+    @torch.no_grad()
+    def _fold_items(self, items: NDArray[np.int64]) -> None:
+        """Encode those items that have no training ratings."""
+        model, floor, history = self._fitted
+        items = items[self._item_counts[items] == 0]
+        if not len(items):
+            return
+        columns = transposed(history, items)
+        block = rating_block(columns, device=self.device)
+        for module in (model, floor):
+            if module.encodes_items:
+                place = torch.from_numpy(items)
+                module.item_rows[place], module.item_bias[place] = module.encode_items(block)
+        if model.encodes_items:
+            self._item_counts[items] = columns.user_counts
+
+    def without_users(self, users: Sequence[Id]) -> Self:
+        """A copy that has forgotten users: gone from histories, vocabulary and every table with a row a user.
+
+        What their ratings taught the weights that all users share stays in these: only training without them removes
+        it.
+
+        Raises
+        ------
+        DataError
+            Someone is not known, or nobody would be left.
+        """
+        model, floor, history = self._fitted
+        gone = known_users(history, users)
+        if len(np.unique(gone)) == history.n_users:
+            raise DataError("nobody would be left; remove the run instead")
+        clone = copy.copy(self)
+        clone.__dict__.pop("_finder", None)
+        clone._history = without_users(history, users)
+        kept = Move.between(history.users, clone._history.users)
+        items = Move.between(history.items, history.items)
+        clone._model = moved_model(model, kept, items)
+        clone._floor = cast(Bias, moved_model(floor, kept, items))
+        return clone
+
+    def to_update(self, **settings: Any) -> Recommender:
+        """An unfitted one of the same model, with the plan of a training that begins at these weights.
+
+        Parameters
+        ----------
+        settings
+            Fields of the training plan, over those of an update: a tenth of the epochs, at a lower learning rate.
+
+        Raises
+        ------
+        ConfigError
+            A setting of the model itself, which its weights fix.
+        """
+        plan = update_plan(self.plan).model_dump()
+        fixed = sorted(set(settings) - set(plan))
+        if fixed:
+            raise ConfigError(f"{fixed[0]} cannot change where training goes on from weights; train afresh")
+        return Recommender(
+            self.name, preset=self.preset, device=self.device, **{**self.config.model_dump(), **plan, **settings}
+        )
+
+    def update(self, ratings: Ratings, validation: Ratings | None = None, **arguments: Any) -> Recommender:
+        """One trained further on `ratings` from these weights, in a fraction of the time of a fresh training.
+
+        Parameters
+        ----------
+        ratings, validation : Ratings
+            Old and new ones together (`hyvae.data.merge`); what was held out must stay so (`hyvae.data.extend_split`).
+        arguments
+            Further ones of `fit`.
+
+        Raises
+        ------
+        ConfigError
+            The run keeps no histories, or the model cannot be trained further from a run.
+        """
+        return self.to_update().fit(ratings, validation, start_from=self, **arguments)
 
     @cached_property
     def _finder(self) -> ItemFinder:
@@ -520,6 +701,31 @@ class BiasModel(Recommender):
     """Regularised global, user and item effects: the honest floor."""
 
     default_model: ClassVar[str] = "bias"
+
+
+def _require_learnable(ratings: Ratings) -> None:
+    """Refuse ratings that leave nothing to learn from."""
+    if not len(ratings):
+        raise DataError("there are no ratings to train on")
+    for noun, counts, ids in (
+        ("user", ratings.user_counts, ratings.users.ids),
+        ("item", ratings.item_counts, ratings.items.ids),
+    ):
+        if np.count_nonzero(counts) == 1:
+            raise DataError(
+                f"{ratings.source}: all {len(ratings):,} ratings are of one {noun}, {ids[counts > 0].tolist()[0]!r}; "
+                f"give ratings of several {noun}s, or name another {noun} column ({noun}=…, --{noun}-column)"
+            )
+
+
+def _require_different(ratings: Ratings) -> None:
+    """Refuse implicit feedback where ratings are to be predicted."""
+    if len(ratings) > 1 and (ratings.values == ratings.values[0]).all():
+        raise DataError(
+            f"{ratings.source}: all {len(ratings):,} ratings are {ratings.values[0]:g}: they tell who took what, not "
+            "how much anyone liked it (implicit feedback), so no rating can be predicted; to rank instead, train with "
+            "preset='paper', likelihood='multinomial' and no split (--preset paper --set likelihood=multinomial --all)"
+        )
 
 
 def _baseline(floor: Bias, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float32]:

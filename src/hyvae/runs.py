@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shutil
-import uuid
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,12 +21,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hyvae.errors import RunError
+from hyvae.files import cannot_be_written, replace_folder, staged_folder
 from hyvae.ratings import Ratings, Vocabulary
 
 SCHEMA = 1
 CONFIG = "config.json"
+REPORT = "report.html"
 FILES = {
     CONFIG,
+    REPORT,
     "weights.safetensors",
     "vocabulary.parquet",
     "ratings.parquet",
@@ -89,24 +90,21 @@ class Run:
 
 
 def write_run(run: Run, path: str | Path, *, with_history: bool = True) -> None:
-    """Write a run beside its place and rename it there, so that a reader sees the old run or the new one.
+    """Write a run beside its place and put it there at once, so that a reader sees the old run or the new one.
 
     Raises
     ------
     RunError
         `path` exists and is not a run, or cannot be written.
     """
-    target = Path(path)
-    check_target(target)
-    staging = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}"
+    check_target(path)
     try:
-        staging.mkdir(parents=True)
-        _write_files(run, staging, with_history)
-        _swap(staging, target)
+        target = Path(path).resolve()  # through a link, as any file is written
+        with staged_folder(target) as staging:
+            _write_files(run, staging, with_history)
+            replace_folder(staging, target)
     except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
-        raise RunError(f"{target} cannot be written: {getattr(error, 'strerror', None) or error}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        raise RunError(cannot_be_written(path, error)) from error
 
 
 def check_target(path: str | Path) -> None:
@@ -129,20 +127,6 @@ def check_target(path: str | Path) -> None:
         raise RunError(refusal) from error
     if foreign:
         raise RunError(f"{target} holds more than a run of hyvae ({foreign[0]}); choose another folder or move it away")
-
-
-def _swap(staging: Path, target: Path) -> None:
-    if not target.exists():
-        os.rename(staging, target)
-        return
-    old = target.parent / f"{staging.name}.old"
-    os.rename(target, old)
-    try:
-        os.rename(staging, target)
-    except OSError:
-        os.rename(old, target)
-        raise
-    shutil.rmtree(old)
 
 
 def _write_files(run: Run, folder: Path, with_history: bool) -> None:
@@ -322,9 +306,18 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def provenance(train: Ratings, validation: Ratings | None, seed: int, device: str, seconds: float) -> dict[str, Any]:
-    """What a reader needs to tell, and to repeat, where a model came from."""
+def provenance(
+    train: Ratings, validation: Ratings | None, seed: int, device: str, seconds: float, job: str
+) -> dict[str, Any]:
+    """What a reader needs to tell, and to repeat, where a model came from.
+
+    Parameters
+    ----------
+    job : str
+        From `hyvae.training.job_hash`: equal jobs end in equal weights.
+    """
     return {
+        "job": job,
         "train": {"fingerprint": train.fingerprint, "ratings": len(train)},
         "validation": None
         if validation is None

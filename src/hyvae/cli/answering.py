@@ -20,16 +20,15 @@ from hyvae.recommender import Recommendation, Recommender
 from hyvae.runs import Run, read_run
 
 
+@options.reads_source
 def evaluate(
     run: options.RunFolder,
+    reading: options.Reading,
     source: Annotated[
         str | None,
         typer.Argument(help="Ratings to evaluate on, less those of training and validation; default: the test part."),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Length of the ranked lists.")] = 10,
-    user_column: options.UserColumn = None,
-    item_column: options.ItemColumn = None,
-    rating_column: options.RatingColumn = None,
     json: options.Json = False,
 ) -> None:
     """Evaluate a run: errors in both aggregations, rankings, errors by activity and popularity.
@@ -47,8 +46,7 @@ def evaluate(
         if test is None:
             raise DataError(f"{run} was trained without a split; name the ratings to evaluate on")
     else:
-        ratings = Ratings.read(source, user=user_column, item=item_column, rating=rating_column)
-        test = _unseen(ratings, recommender, content)
+        test = _unseen(reading.read(source), recommender, content)
     metrics = evaluate_recommender(recommender, test, k=k)
     if json:
         print_json(metrics)

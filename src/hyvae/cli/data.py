@@ -24,18 +24,10 @@ def list_(json: options.Json = False) -> None:
 
 
 @app.command("describe", epilog="Example: hyvae data describe movielens-small")
-def describe_(
-    source: options.Source,
-    user_column: options.UserColumn = None,
-    item_column: options.ItemColumn = None,
-    rating_column: options.RatingColumn = None,
-    time_column: options.TimeColumn = None,
-    title_column: options.TitleColumn = None,
-    scale: options.ScaleOption = None,
-    json: options.Json = False,
-) -> None:
+@options.reads_source
+def describe_(source: options.Source, reading: options.Reading, json: options.Json = False) -> None:
     """Describe a source: the paper's Table I, and more."""
-    ratings = options.read_source(source, user_column, item_column, rating_column, time_column, title_column, scale)
+    ratings = reading.read(source)
     facts = describe(ratings)
     if json:
         print_json({"source": source, "fingerprint": ratings.fingerprint, **facts})

@@ -10,10 +10,12 @@ import typer
 from hyvae.cli import options
 from hyvae.cli.answering import print_recommendations
 from hyvae.cli.output import stdout
-from hyvae.cli.training import fit_and_save, print_metrics
+from hyvae.cli.training import Job, print_metrics
+from hyvae.errors import ConfigError
 from hyvae.ratings import Ratings
 from hyvae.recommender import HyVAE, Recommender
-from hyvae.runs import check_target
+from hyvae.reports import write_report
+from hyvae.runs import REPORT, check_target
 
 SOURCE = "movielens-small"
 SOMEONE_NEW = {"The Matrix": 5.0, "Alien": 4.5, "Blade Runner": 5.0, "Notting Hill": 2.0, "Titanic (1997)": 2.5}
@@ -25,7 +27,7 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help=f"{QUICK_EPOCHS} epochs instead of all.")] = False,
     threads: options.Threads = None,
 ) -> None:
-    """Train on the bundled MovieLens data, evaluate, and recommend films by title.
+    """Train on the bundled MovieLens data, evaluate, recommend films by title, and write a report.
 
     Example:
 
@@ -36,10 +38,19 @@ def demo(
     ratings = Ratings.read(SOURCE)
     stdout.print(f"MovieLens small: {ratings!r}", markup=False, highlight=False)
     recommender = HyVAE(epochs=QUICK_EPOCHS) if quick else HyVAE()
-    metrics = fit_and_save(recommender, ratings, ratings.split(seed=0), out, source=SOURCE, seed=0)
+    job = Job(
+        recommender, ratings.split(seed=0), seed=0, source=SOURCE, data=ratings.fingerprint, command=("hyvae", "demo")
+    )
+    metrics = job.run(out)
     stdout.print(f"trained in {recommender.training.seconds:.1f} s; run written to {out}", highlight=False)
     print_metrics(metrics)
     _recommend(Recommender.load(out))
+    try:
+        write_report(out, out / REPORT)
+    except ConfigError as missing:
+        stdout.print(f"no report: {missing}", markup=False, highlight=False)
+    else:
+        stdout.print(f"report written to {out / REPORT}: open it in a browser", markup=False, highlight=False)
 
 
 def _recommend(recommender: Recommender) -> None:

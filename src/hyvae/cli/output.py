@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hyvae.errors import DataError
+from hyvae.files import cannot_be_written, written_whole
 
 stdout = Console()
 stderr = Console(stderr=True)
@@ -24,6 +25,25 @@ stderr = Console(stderr=True)
 def print_json(content: Any) -> None:
     """Print for a program."""
     typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def notes_shown() -> Iterator[None]:
+    """Show what hyvae logs meanwhile, a line each, on standard error."""
+    logger, handler = logging.getLogger("hyvae"), _Notes()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        stderr.print(f"note: {record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -54,14 +74,9 @@ def write_table(frame: pl.DataFrame, out: Path) -> None:
     """
     if out.suffix not in (".csv", ".parquet"):
         raise DataError(f"{out}: the output must end in .csv or .parquet")
-    staging = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
+    write = frame.write_csv if out.suffix == ".csv" else frame.write_parquet
     try:
-        if out.suffix == ".csv":
-            frame.write_csv(staging)
-        else:
-            frame.write_parquet(staging)
-        os.replace(staging, out)
-    except OSError as error:
-        raise DataError(f"{out} cannot be written: {error.strerror or error}") from error
-    finally:
-        staging.unlink(missing_ok=True)
+        with written_whole(out) as part:
+            write(part)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(cannot_be_written(out, error)) from error

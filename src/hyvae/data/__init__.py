@@ -1,10 +1,11 @@
 """Reading, splitting and describing ratings."""
 
 from hyvae.data.describe import describe
+from hyvae.data.joining import extend_split, merge
 from hyvae.data.named import DATASETS, NamedDataset, find_local, load, names
 from hyvae.data.pairs import read_pairs
 from hyvae.data.readers import read
-from hyvae.data.splits import Split, SplitRows, rows_fingerprint, split, split_rows
+from hyvae.data.splits import Split, SplitRows, rows_fingerprint, split, split_rows, whole
 from hyvae.data.tables import ratings_from_table
 
 __all__ = [
@@ -13,8 +14,10 @@ __all__ = [
     "Split",
     "SplitRows",
     "describe",
+    "extend_split",
     "find_local",
     "load",
+    "merge",
     "names",
     "ratings_from_table",
     "read",
@@ -22,4 +25,5 @@ __all__ = [
     "rows_fingerprint",
     "split",
     "split_rows",
+    "whole",
 ]

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from hyvae.data.columnar import read_arrow, read_json_lines, read_parquet, read_parquet_folder
 from hyvae.data.columns import ReadOptions
 from hyvae.data.compressed import DECOMPRESSORS, ending
+from hyvae.data.matrices import read_npz
 from hyvae.data.monti import read_monti
 from hyvae.data.movielens import read_dat, read_folder, read_zip
+from hyvae.data.recbole import read_inter, read_inter_folder
 from hyvae.data.text import read_text
+from hyvae.data.triplets import read_libfm
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings
 
@@ -23,13 +27,27 @@ READERS: dict[str, Reader] = {
     ".data": read_dat,
     ".zip": read_zip,
     ".mat": read_monti,
+    ".parquet": read_parquet,
+    ".pq": read_parquet,
+    ".arrow": read_arrow,
+    ".feather": read_arrow,
+    ".ipc": read_arrow,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".inter": read_inter,
+    ".libfm": read_libfm,
+    ".libsvm": read_libfm,
+    ".svm": read_libfm,
+    ".npz": read_npz,
 }
 # what can be read as plain bytes, and so compressed too
-_COMPRESSIBLE = (".csv", ".tsv", ".txt")
+_COMPRESSIBLE = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".inter", ".libfm", ".libsvm", ".svm")
 
 ACCEPTED = (
-    "text (.csv, .tsv, .txt, also compressed: .gz, .zst, .bz2, .xz), MovieLens (.dat, u.data, its .zip or its unpacked "
-    "folder), a Monti matrix (.mat)"
+    "text (.csv, .tsv, .txt), JSON lines (.jsonl, .ndjson), RecBole (.inter or its folder), libFM (.libfm, .libsvm, "
+    ".svm), all also compressed (.gz, .zst, .bz2, .xz); Parquet (.parquet, .pq or a folder of parts), Arrow (.arrow, "
+    ".feather, .ipc), MovieLens (.dat, u.data, its .zip or its unpacked folder), a matrix of scipy (.npz) or of Monti "
+    "(.mat)"
 )
 
 
@@ -58,7 +76,8 @@ def read_path(path: Path, options: ReadOptions) -> Ratings:
 
 
 def _read_folder(path: Path, options: ReadOptions) -> Ratings:
-    ratings = read_folder(path, options)
-    if ratings is None:
-        raise DataError(f"{path}: the folder holds no ratings known to hyvae; accepted: {ACCEPTED}")
-    return ratings
+    for reader in (read_folder, read_inter_folder, read_parquet_folder):
+        ratings = reader(path, options)
+        if ratings is not None:
+            return ratings
+    raise DataError(f"{path}: the folder holds no ratings known to hyvae; accepted: {ACCEPTED}")

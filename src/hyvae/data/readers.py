@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 from hyvae.data.columns import BadRowsPolicy, ReadOptions
+from hyvae.data.database import read_database
+from hyvae.data.download import fetch_url
 from hyvae.data.formats import ACCEPTED, read_path
 from hyvae.data.named import DATASETS, load
 from hyvae.errors import DataError
@@ -34,8 +36,11 @@ def read(
     ----------
     source : str or Path
         Name of a data set (see `hyvae.data.names`), or a path: text with a header line (.csv, .tsv, .txt),
-        MovieLens (.dat, zip or unpacked folder), Monti's matrices (.mat). A folder that is called like a
-        data set is written ``./name``.
+        MovieLens (.dat, zip or unpacked folder), Monti's matrices (.mat), Parquet (.parquet, or a folder of
+        parts), Arrow (.arrow, .feather, .ipc), JSON lines (.jsonl), RecBole (.inter or its folder), libFM
+        (.libfm, .libsvm), scipy's matrices (.npz); the address of such a file (https://…); or SQLAlchemy's URL of
+        a database (sqlite:///ratings.db), with a `query`. A folder that is called like a data set is written
+        ``./name``.
     user, item, rating, timestamp, title : str, optional
         Names of the columns, where they are not guessed right from common names. An empty `timestamp` or
         `title` leaves that column out.
@@ -43,6 +48,8 @@ def read(
         Default: a tab for .tsv, else guessed from the first line.
     scale : pair of float, optional
         Lowest and highest rating that can be given. Default: declared for named sets, else the observed ones.
+    query : str, optional
+        SQL that selects the rows, where the source is a database.
 
     Returns
     -------
@@ -75,6 +82,12 @@ def read(
         if given:
             raise DataError(f"{source}: a named data set takes no {', '.join(given)}; give the path of its file")
         return load(source)
+    if isinstance(source, str) and "://" in source and not source.startswith(("http://", "https://")):
+        return read_database(source, options)
+    if query is not None:
+        raise DataError(f"{source}: a query needs a database, such as sqlite:///ratings.db; leave query out (--query)")
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        return read_path(fetch_url(source), options)
     # the functions of os.path answer for impossible names too, where those of pathlib raise
     path = Path(os.path.expanduser(source))
     if not os.path.exists(path):

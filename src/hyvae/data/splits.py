@@ -99,12 +99,22 @@ def split(ratings: Ratings, kind: str = "random", *, seed: int = 0) -> Split:
     return Split(train, valid, test, given, kind, seed)
 
 
+def whole(ratings: Ratings) -> Split:
+    """Everything as training ratings: for production, where nothing is held out."""
+    nothing = ratings.take(np.empty(0, np.int64))
+    return Split(ratings, nothing, nothing, nothing, "all", 0)
+
+
 def split_rows(ratings: Ratings, kind: str = "random", *, seed: int = 0) -> SplitRows:
     """Sorted row numbers (canonical order) of training, validation, test and given; see `split`."""
     part = _function_of(kind)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         raise ConfigError(f"seed must be an integer from 0 to 2**32 - 1, got {seed!r}")
-    return SplitRows(*(np.sort(rows) for rows in part(ratings, int(seed))))
+    try:
+        rows = part(ratings, int(seed))
+    except DataError as error:
+        raise DataError(f"{ratings.source}: {error}") from error
+    return SplitRows(*map(np.sort, rows))
 
 
 def rows_fingerprint(rows: NDArray[np.integer]) -> str:

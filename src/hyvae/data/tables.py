@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from hyvae.data.bad_rows import BadRows, Place
 from hyvae.data.columns import BadRowsPolicy, Columns, ReadOptions, require_columns
 from hyvae.errors import DataError
-from hyvae.ratings import Duplicates, Ratings, Vocabulary
+from hyvae.ratings import Duplicates, Ratings, Vocabulary, checked_scale
 
 # what a table that cannot be converted raises: pyarrow's own errors derive from the built-in ones
 _CONVERSION_ERRORS = (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError, NotImplementedError)
@@ -94,6 +95,8 @@ def ratings_from_frame(
     """
     if not frame.height:
         raise DataError(f"{source}: no ratings; give at least one row of user, item, rating")
+    if options.scale is not None:
+        checked_scale(options.scale, source)
     bad = bad or BadRows(frame.height)
     users, items = (_present(frame[name], noun, bad, text_ids) for name, noun in _id_columns(columns))
     values = _numbers(frame[columns.rating], options.scale, bad)
@@ -111,11 +114,14 @@ def ratings_from_frame(
         n_rated = len(items)
         items = pl.concat([items, listed["item"].rename(items.name)])
     where = f"{source}, {place(1)}"
-    users, items = (
-        _typed_ids(column, noun, where, text_ids) for column, noun in ((users, "user id"), (items, "item id"))
-    )
-    user_vocabulary, user_index = _indexed(users)
-    item_vocabulary, item_index = _indexed(items)
+
+    def typed_and_indexed(column: pl.Series, noun: str) -> tuple[Vocabulary, NDArray[Any]]:
+        return _indexed(_typed_ids(column, noun, where, text_ids))
+
+    # side by side: Polars and numpy work outside the interpreter's lock
+    with ThreadPoolExecutor(2) as pool:
+        both = pool.map(typed_and_indexed, (users, items), ("user id", "item id"))
+        (user_vocabulary, user_index), (item_vocabulary, item_index) = both
     titles = None
     if listed is not None:
         titles = _titles(item_vocabulary, item_index[n_rated:], listed["title"])
@@ -265,15 +271,23 @@ def _typed_ids(ids: pl.Series, noun: str, where: str, text_ids: bool) -> pl.Seri
 
 def _ids_from_text(ids: pl.Series, noun: str, where: str) -> pl.Series:
     """Ids as integers where every one is written as a plain integer, else as the text that they are."""
-    for written in (ids, ids.str.strip_chars()):
-        numbers = written.cast(pl.Int64, strict=False)
-        # '007' and '+7' read as numbers but are longer than a number is written: they are names
-        if not numbers.null_count() and written.str.len_bytes().sum() == _written_length(numbers):
-            return numbers
+    numbers = _plain_integers(ids)
+    if numbers is None:
+        # blanks around them do not count, but to strip 25 million ids takes seconds
+        numbers = _plain_integers(ids.str.strip_chars())
+    if numbers is not None:
+        return numbers
     unique = ids.unique().str.strip_chars()
     if unique.str.contains(r"^-?[0-9]+\.0+$").all():
         raise DataError(f"{where}: the {noun}s are decimal numbers ({unique[0]}); write them as integers")
     return ids
+
+
+def _plain_integers(ids: pl.Series) -> pl.Series | None:
+    numbers = ids.cast(pl.Int64, strict=False)
+    # '007' and '+7' read as numbers but are longer than a number is written: they are names
+    plain = not numbers.null_count() and ids.str.len_bytes().sum() == _written_length(numbers)
+    return numbers if plain else None
 
 
 def _written_length(numbers: pl.Series) -> int:
@@ -289,12 +303,11 @@ def _indexed(ids: pl.Series) -> tuple[Vocabulary, NDArray[Any]]:
     if ids.dtype == pl.Int64:
         numbers = ids.to_numpy()
         low, high = int(numbers.min()), int(numbers.max())
-        if high - low < _PLACES_A_RATING * len(numbers) + 2**20:
-            # a table with a place for each number in between is many times faster than hashing
-            offset = numbers - low
-            used = np.zeros(high - low + 1, dtype=bool)
-            used[offset] = True
-            return Vocabulary(np.flatnonzero(used) + low), (np.cumsum(used, dtype=np.int32) - 1)[offset]
+        if low >= 0 and high < _PLACES_A_RATING * len(numbers) + 2**20:
+            # a table with a place for each number is many times faster than hashing
+            used = np.zeros(high + 1, dtype=bool)
+            used[numbers] = True
+            return Vocabulary(np.flatnonzero(used)), (np.cumsum(used, dtype=np.int32) - 1)[numbers]
     unique = ids.unique().sort()
     index = ids.replace_strict(unique, pl.Series(np.arange(len(unique))), return_dtype=pl.Int64).to_numpy()
     return Vocabulary(unique.to_numpy() if ids.dtype == pl.Int64 else np.array(unique.to_list(), dtype=object)), index

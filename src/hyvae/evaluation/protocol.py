@@ -92,7 +92,7 @@ def _by_group(
     ratings: NDArray[np.float32],
     counts: NDArray[np.int64],
 ) -> list[dict[str, Any]]:
-    """Pooled errors, the bias model's beside, of the test ratings whose user (or item) has 0, 1–5, 6–20, … training ratings."""
+    """Pooled errors, the bias model's beside, of the test ratings whose user (or item) has 0, 1–5, … training ones."""
     group = np.searchsorted(GROUP_EDGES, counts, side="left")
     rows = []
     for number in np.unique(group).tolist():

@@ -17,6 +17,10 @@ from torch import Tensor, nn
 from hyvae.errors import ConfigError
 from hyvae.nn.sparse import SparsePattern, sampled_product
 
+# measured on MovieLens-1M, docs/architecture.md
+UPDATE_FRACTION = 10
+UPDATE_RATE = 0.15
+
 Shared = dict[str, Tensor]
 LossParts = dict[str, Tensor]
 
@@ -45,6 +49,18 @@ class TrainingPlan(Config):
         10, gt=0, description="validations without a better RMSE before training stops; none: never stops early"
     )
     gradient_clip: float | None = Field(None, gt=0, description="largest norm of all gradients together")
+
+
+def update_plan(plan: TrainingPlan) -> TrainingPlan:
+    """The plan of a training that begins at the weights of an earlier one."""
+    epochs = -(-plan.epochs // UPDATE_FRACTION)
+    return plan.model_copy(
+        update={
+            "epochs": epochs,
+            "validate_every": min(plan.validate_every, max(1, epochs // 2)),
+            "learning_rate": plan.learning_rate * UPDATE_RATE,
+        }
+    )
 
 
 class Preset(NamedTuple):
@@ -111,7 +127,8 @@ class RatingModel(nn.Module, ABC):
 
     A score is ⟨code of the user, row of the item⟩ + bias of the item; `finish` fills the buffers `item_rows`
     (n_items, width) and `item_bias` (n_items,), which is all that answering needs besides the encoder. A model that
-    scores otherwise overrides `score` and `score_pairs`. `item_tables` names the state with one row an item.
+    scores otherwise overrides `score` and `score_pairs`. `item_tables` and `user_tables` name the state with one row
+    an item or a training user.
     """
 
     name: ClassVar[str]
@@ -121,6 +138,7 @@ class RatingModel(nn.Module, ABC):
     presets: ClassVar[dict[str, Preset]]
 
     item_tables: ClassVar[tuple[str, ...]] = ("item_rows", "item_bias")
+    user_tables: ClassVar[tuple[str, ...]] = ()
 
     item_rows: Tensor
     item_bias: Tensor
@@ -199,6 +217,28 @@ class RatingModel(nn.Module, ABC):
             The model has no encoder of items.
         """
         raise ConfigError(f"{self.name}, as it is set, cannot encode new items; train again with them")
+
+    @property
+    def learns_from_presence(self) -> bool:
+        """Whether ratings that are all equal (implicit feedback) teach the model anything."""
+        return False
+
+    @property
+    def encodes_items(self) -> bool:
+        """Whether `encode_items` answers."""
+        return False
+
+    def recover_training_state(self, train: RatingBlock) -> dict[str, Tensor]:
+        """The part of the state that a saved run leaves out, from the rest and the ratings it was trained on.
+
+        Training that begins at a run's weights calls it; what is not recovered begins as it was drawn.
+
+        Raises
+        ------
+        ConfigError
+            Without the left-out part the rest is no good beginning.
+        """
+        return {}
 
     def answering_state(self) -> dict[str, Tensor]:
         """The part of the state that a saved run keeps."""

@@ -31,6 +31,8 @@ class Bias(RatingModel):
     Config: ClassVar[type[Config]] = BiasConfig
     presets: ClassVar[dict[str, Preset]] = {"default": Preset(BiasConfig(), TrainingPlan(epochs=0))}
 
+    user_tables: ClassVar[tuple[str, ...]] = ("user_bias",)
+
     config: BiasConfig
     mean: Tensor
     user_bias: Tensor
@@ -52,6 +54,11 @@ class Bias(RatingModel):
         """μ + b_u of each row, shape (n_rows, 1)."""
         effect = fold_in_user_bias(block.values, block.pattern, self.mean, self.item_bias, self.config.shrinkage)
         return (self.mean + effect).unsqueeze(1)
+
+    @property
+    def encodes_items(self) -> bool:
+        """Always."""
+        return True
 
     def encode_items(self, columns: RatingBlock) -> tuple[Tensor, Tensor]:
         """b_i from the item's ratings and the effects of the users who gave them."""

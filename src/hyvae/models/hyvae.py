@@ -19,6 +19,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
+from hyvae.errors import ConfigError
 from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan
 from hyvae.nn.biases import fit_biases, fold_in_user_bias
 from hyvae.nn.fusion import DenseFusion
@@ -191,6 +192,14 @@ class HyVAE(RatingModel):
         "rating_table",
         "presence_table",
         "item_effect",
+        "item_free",
+        "head_bias",
+    )
+    user_tables: ClassVar[tuple[str, ...]] = (
+        "user_effect",
+        "user_rating_table",
+        "user_presence_table",
+        "user_vectors",
     )
 
     config: HyVAEConfig
@@ -510,8 +519,7 @@ class HyVAE(RatingModel):
             self._encode_rows(pattern, taste - effect[pattern.row], None, self._user_tables(), self.hidden_bias)
         )
         if c.refine is not None:
-            residuals = taste - self._cross_fitted(block)
-            code = code + solve_refinement(residuals, self.item_rows[:, :-1], pattern, c.refine)
+            code = code + self._refinement(block, c.refine)
         return torch.cat([code, (offset + effect).unsqueeze(1)], 1)
 
     def _user_effect(self, block: RatingBlock) -> Tensor:
@@ -519,6 +527,12 @@ class HyVAE(RatingModel):
         if self.config.center != "biases":
             return torch.zeros_like(block.counts)
         return fold_in_user_bias(block.values, block.pattern, self.mean, self.item_effect, self.config.bias_shrinkage)
+
+    def _refinement(self, block: RatingBlock, strength: float) -> Tensor:
+        """What the ratings of each row say of its code beyond their encoding, in closed form; (n_rows, width)."""
+        taste = block.values - self.mean - self.item_effect[block.pattern.col]
+        residuals = taste - self._cross_fitted(block)
+        return solve_refinement(residuals, self.item_rows[:, :-1], block.pattern, strength)
 
     def _cross_fitted(self, block: RatingBlock) -> Tensor:
         """Predictions of a user's own ratings above μ + b_i, each by an encoding that did not see it; (nnz,).
@@ -561,6 +575,30 @@ class HyVAE(RatingModel):
         if self._folds:
             return self._rate(super().score_pairs(codes, pattern))
         return self.score(codes, slice(None))[pattern.row, pattern.col]
+
+    @property
+    def learns_from_presence(self) -> bool:
+        """With the multinomial likelihood, which asks what a user takes."""
+        return self.config.likelihood == "multinomial"
+
+    @property
+    def encodes_items(self) -> bool:
+        """Where the item encoder is on."""
+        return self.config.item_encoder
+
+    @torch.no_grad()
+    def recover_training_state(self, train: RatingBlock) -> dict[str, Tensor]:
+        """Free item rows: the stored rows without their encoding; user vectors: the refinement that replaced them."""
+        c = self.config
+        if c.fusion == "dense":
+            raise ConfigError("fusion='dense' is folded when a run is saved, so that training cannot go on from a run")
+        encoded = self._item_rows(train, None, self.mean, self.item_effect, self.user_effect) - self.item_free
+        state = {"item_free": self.item_rows[:, :-1] - encoded}
+        if c.center != "biases":
+            state["head_bias"] = self.item_bias - self.item_effect
+        if c.user_vectors and c.refine is not None:
+            state["user_vectors"] = self._refinement(train, c.refine)
+        return state
 
     @torch.no_grad()
     def encode_items(self, columns: RatingBlock) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
-"""The trainer: one loop for every model."""
+"""The trainer: one loop for every model, and the checkpoint from which it goes on."""
 
+from hyvae.training.checkpoint import Checkpointing, checkpoint_path, describe_job, job_hash
 from hyvae.training.trainer import EpochReport, History, train
 
-__all__ = ["EpochReport", "History", "train"]
+__all__ = ["Checkpointing", "EpochReport", "History", "checkpoint_path", "describe_job", "job_hash", "train"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyvae.errors import TrainingError
+from hyvae.errors import Interrupted, TrainingError
 from hyvae.metrics import rmse
 from hyvae.models.base import LossParts, RatingBlock, RatingModel, Step, TrainingPlan
 from hyvae.nn import schedules
 from hyvae.nn.randomness import seeded
 from hyvae.ratings import Ratings, concatenate
 from hyvae.scoring import predict_pairs, rating_block
+from hyvae.training.checkpoint import (
+    Checkpointing,
+    Keeper,
+    Place,
+    State,
+    describe_job,
+    random_states,
+    set_random_states,
+)
+from hyvae.training.interruption import Interruption
 
 SCHEDULES = {"constant": schedules.constant, "one_cycle": schedules.one_cycle}
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -109,6 +120,7 @@ def train(
     given: Ratings | None = None,
     seed: int = 0,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    checkpoint: Checkpointing | None = None,
 ) -> History:
     """Train a model in place, on the device it is on, and leave it ready to answer.
 
@@ -122,15 +134,35 @@ def train(
         More ratings that validation answers from: those of people whom a split by user keeps out of training.
     seed : int
         Of the batches, of hidden ratings and of all noise. The caller's random state is left as it was.
+    on_epoch : callable, optional
+        Called with each epoch's report; first, where training goes on from a checkpoint, with those of its epochs.
+    checkpoint : Checkpointing, optional
+        Where to save the state of training from time to time, and whether to go on from there. Ctrl-C and SIGTERM
+        then stop between two steps, with a last checkpoint.
 
     Raises
     ------
     TrainingError
-        A loss part is not finite.
+        A loss part is not finite; the checkpoint is damaged or of another training, or cannot be written.
+    Interrupted
+        Ctrl-C or SIGTERM stopped a training that keeps checkpoints.
     """
+    keeper = None
+    if checkpoint is not None:
+        job = describe_job(
+            model.name,
+            model.config,
+            plan,
+            seed=seed,
+            train=ratings,
+            validation=validation,
+            given=given,
+            start=checkpoint.start,
+        )
+        keeper = Keeper(checkpoint, job, str(model.item_rows.device))
     # an odd seed, where the weights were drawn with an even one: the first noise must not repeat them
-    with seeded(2 * seed + 1):
-        return _Run(model, ratings, plan, validation, given, seed).go(on_epoch)
+    with seeded(2 * seed + 1), Interruption() if keeper else nullcontext() as interruption:
+        return _Run(model, ratings, plan, validation, given, seed, keeper, interruption).go(on_epoch)
 
 
 class _Run:
@@ -144,6 +176,8 @@ class _Run:
         validation: Ratings | None,
         given: Ratings | None,
         seed: int,
+        keeper: Keeper | None,
+        interruption: Interruption | None,
     ) -> None:
         self.model, self.ratings, self.plan, self.seed = model, ratings, plan, seed
         self.validation = validation if validation is not None and len(validation) else None
@@ -155,45 +189,99 @@ class _Run:
         self.steps_per_epoch = math.ceil(len(self.users) / batch)
         self.total_steps = plan.epochs * self.steps_per_epoch
         self.fixed_blocks = list(self._blocks(self.users)) if plan.batch_users is None else None
+        self.keeper, self.interruption = keeper, interruption
+        self.started = time.perf_counter()
+        # what changes from here on, besides the model and its optimiser: a checkpoint holds it all
+        self.place = Place()
         self.best_state: dict[str, Tensor] | None = None
         self.history = History()
 
     def go(self, on_epoch: Callable[[EpochReport], None] | None) -> History:
-        started = time.perf_counter()
         with torch.no_grad():
             self.model.prepare(self.whole)
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        optimiser = OPTIMISERS[self.plan.optimiser](parameters, self.plan.learning_rate) if parameters else None
-        number = 0
-        for epoch in range(1, self.plan.epochs + 1 if optimiser else 1):
-            assert optimiser is not None
-            sums: dict[str, float] = {}
-            for blocks in self._steps(epoch):
-                number += 1
-                for name, value in self._step(optimiser, blocks, number).items():
-                    sums[name] = sums.get(name, 0.0) + value / self.steps_per_epoch
-            due = epoch % self.plan.validate_every == 0 or epoch == self.plan.epochs
-            report = EpochReport(
-                epoch=epoch,
-                steps=number,
-                learning_rate=optimiser.param_groups[0]["lr"],
-                parts=sums,
-                validation_parts=self._validation_parts(number) if due else {},
-                validation_rmse=self._validate() if due else None,
-                seconds=time.perf_counter() - started,
-            )
-            self.history.epochs.append(report)
-            if on_epoch is not None:
-                on_epoch(report)
-            if self._should_stop(report):
-                self.history.stopped_early = True
-                break
+        if parameters and self.plan.epochs:
+            self._learn(OPTIMISERS[self.plan.optimiser](parameters, self.plan.learning_rate), on_epoch or _ignore)
         if self.best_state is not None:
             self.model.load_state_dict(self.best_state)
         self.model.eval()
         self.model.finish(self.whole)
-        self.history.seconds = time.perf_counter() - started
+        self.history.seconds = time.perf_counter() - self.started
         return self.history
+
+    def _learn(self, optimiser: torch.optim.Optimizer, on_epoch: Callable[[EpochReport], None]) -> None:
+        self._resume(optimiser)
+        for report in self.history.epochs:
+            on_epoch(report)
+        at = self.place
+        while at.epoch <= self.plan.epochs and not self.history.stopped_early:
+            for blocks in self._steps(at.epoch, at.done):
+                parts = self._step(optimiser, blocks, at.step + 1)
+                at.step, at.done = at.step + 1, at.done + 1
+                for name, value in parts.items():
+                    at.sums[name] = at.sums.get(name, 0.0) + value / self.steps_per_epoch
+                self._pause(optimiser)
+            report = self._report(optimiser.param_groups[0]["lr"])
+            self.history.epochs.append(report)
+            self.history.stopped_early = self._should_stop(report)
+            at.epoch, at.done, at.sums = at.epoch + 1, 0, {}
+            on_epoch(report)
+            self._pause(optimiser)
+
+    def _report(self, learning_rate: float) -> EpochReport:
+        at = self.place
+        due = at.epoch % self.plan.validate_every == 0 or at.epoch == self.plan.epochs
+        return EpochReport(
+            epoch=at.epoch,
+            steps=at.step,
+            learning_rate=learning_rate,
+            parts=at.sums,
+            validation_parts=self._validation_parts(at.step) if due else {},
+            validation_rmse=self._validate() if due else None,
+            seconds=time.perf_counter() - self.started,
+        )
+
+    # -- checkpoints ----------------------------------------------------------------------------------
+
+    def _pause(self, optimiser: torch.optim.Optimizer) -> None:
+        """Between two steps: keep the state where it is time to, and stop where someone asked for it."""
+        if self.keeper is None:
+            return
+        signal = self.interruption.signal if self.interruption else None
+        if signal is not None or self.keeper.is_due:
+            self.keeper.save(
+                State(
+                    place=self.place,
+                    history={"rows": self.history.rows(), "outcome": self.history.outcome()},
+                    seconds=time.perf_counter() - self.started,
+                    model=self.model.state_dict(),
+                    best=self.best_state,
+                    optimiser=optimiser.state_dict(),
+                    random=random_states(self.device),
+                )
+            )
+        if signal is not None:
+            raise Interrupted(self.place.step, self.total_steps, signal)
+
+    def _resume(self, optimiser: torch.optim.Optimizer) -> None:
+        """Go on from the checkpoint, if there is one and it is wanted."""
+        state = self.keeper.start() if self.keeper is not None else None
+        if state is None:
+            return
+        try:
+            self.model.load_state_dict(state.model)
+            optimiser.load_state_dict(state.optimiser)
+        except (RuntimeError, ValueError, KeyError) as error:
+            assert self.keeper is not None
+            raise TrainingError(
+                f"{self.keeper.path} does not fit this version of hyvae: {str(error).splitlines()[0]}; "
+                "remove it and train from the start"
+            ) from error
+        self.place = state.place
+        self.history = History.from_rows(state.history["rows"], state.history["outcome"])
+        self.best_state = None if state.best is None else {k: v.to(self.device) for k, v in state.best.items()}
+        self.started = time.perf_counter() - state.seconds
+        set_random_states(state.random, self.device)
 
     # -- steps ----------------------------------------------------------------------------------------
 
@@ -201,15 +289,15 @@ class _Run:
         for start in range(0, len(users), self.plan.block_users):
             yield rating_block(self.ratings, users[start : start + self.plan.block_users], self.device)
 
-    def _steps(self, epoch: int) -> Iterator[list[RatingBlock]]:
-        """The blocks of each step of an epoch."""
+    def _steps(self, epoch: int, done: int) -> Iterator[list[RatingBlock]]:
+        """The blocks of each step of an epoch, without the first `done`."""
         if self.fixed_blocks is not None:
-            yield self.fixed_blocks
+            yield from [self.fixed_blocks][done:]
             return
         assert self.plan.batch_users is not None
         # a generator of its own for each epoch: the order of users does not depend on what else drew random numbers
         order = np.random.default_rng((self.seed, epoch)).permutation(self.users)
-        for start in range(0, len(order), self.plan.batch_users):
+        for start in range(done * self.plan.batch_users, len(order), self.plan.batch_users):
             yield list(self._blocks(np.sort(order[start : start + self.plan.batch_users])))
 
     def _step(self, optimiser: torch.optim.Optimizer, blocks: list[RatingBlock], number: int) -> dict[str, float]:
@@ -306,3 +394,7 @@ class _Run:
 
 def _copy(state: dict[str, Any]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def _ignore(report: EpochReport) -> None:
+    """Watch nothing."""

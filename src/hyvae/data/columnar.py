@@ -1,0 +1,368 @@
+"""Parquet (a file, or a folder of parts), Arrow IPC (Feather) and JSON lines.
+
+Parquet and Arrow files are decoded by pyarrow where it is installed, else by Polars. Both take what is whole; but a few
+damaged files stop the whole process inside Polars, which pyarrow refuses as it should.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import polars as pl
+
+from hyvae.data.bad_rows import Place
+from hyvae.data.columns import Columns, ReadOptions, choose_columns
+from hyvae.data.compressed import read_bytes
+from hyvae.data.tables import ratings_from_frame
+from hyvae.data.values import ValueTable
+from hyvae.errors import DataError
+from hyvae.ratings import Ratings
+
+PARQUET_ENDINGS = (".parquet", ".pq")
+_ARROW_FILE = b"ARROW1"
+# how Hive, and all that write as it does, call the folder of rows without a key
+_NO_KEY = "__HIVE_DEFAULT_PARTITION__"
+_SAMPLE_LINES = 100
+_BATCH = 1 << 16
+_MOST_REASON = 200
+
+
+def read_parquet(path: Path, options: ReadOptions) -> Ratings:
+    """Read a Parquet file."""
+    return _read_table(path, options, "Parquet", _parquet_names, _parquet_columns)
+
+
+def read_arrow(path: Path, options: ReadOptions) -> Ratings:
+    """Read an Arrow IPC file (Feather version 2) or stream."""
+    return _read_table(path, options, "Arrow IPC", _arrow_names, _arrow_columns)
+
+
+Names = Callable[[Path], Sequence[str]]
+Load = Callable[[Path, list[str]], pl.DataFrame]
+
+
+def _read_table(path: Path, options: ReadOptions, kind: str, names: Names, load: Load) -> Ratings:
+    with _whole(path, kind):
+        found = names(path)
+    columns = choose_columns(_unique(found, str(path)), options, str(path))
+    with _whole(path, kind):
+        frame = load(path, list(columns.named().values()))
+    return ratings_from_frame(frame, columns, options, source=str(path))
+
+
+@contextmanager
+def _whole(path: Path, kind: str) -> Iterator[None]:
+    """Turn what goes wrong in a decoder into one line; a file that cannot be opened remains an `OSError`."""
+    with path.open("rb") as file:
+        if not file.read(1):
+            raise DataError(f"{path}: the file is empty; write or fetch it again")
+    try:
+        yield
+    # no family holds all that the decoders raise for damaged files, and a panic of Rust is no Exception at all
+    except (Exception, pl.exceptions.PanicException) as error:
+        reason = " ".join(str(error).split())[:_MOST_REASON]
+        raise DataError(
+            f"{path}: not readable as {kind} ({reason}); it may be cut short, or of another kind than its ending says: "
+            "write or fetch it again"
+        ) from error
+
+
+def _unique(names: Sequence[str], source: str) -> Sequence[str]:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise DataError(f"{source}: more than one column is called {twice!r}; rename one")
+    return names
+
+
+@cache
+def _pyarrow() -> Any:
+    """The package, imported when it is needed, for that takes a while; None where it is not installed."""
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        return None
+    return pyarrow
+
+
+# -- Parquet -----------------------------------------------------------------------------------------------------
+
+
+def _parquet_names(path: Path) -> Sequence[str]:
+    pa = _pyarrow()
+    if pa is None:
+        # an open file, for Polars takes '*' and '[' in a path for patterns
+        with path.open("rb") as file:
+            return list(pl.read_parquet_schema(file))
+    return pa.parquet.read_schema(path).names
+
+
+def _parquet_columns(path: Path, names: list[str]) -> pl.DataFrame:
+    pa = _pyarrow()
+    if pa is None:
+        with path.open("rb") as file:
+            return pl.read_parquet(file, columns=names).select(names)
+    with pa.parquet.ParquetFile(path) as stored:
+        return _from_arrow(stored.read(columns=names), names)
+
+
+def _from_arrow(table: Any, names: list[str]) -> pl.DataFrame:
+    pa = _pyarrow()
+    # what is damaged but decodes (text that is not UTF-8, offsets that lead outside) must not get any further
+    table.validate(full=True)
+    plain = [
+        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        for column in map(table.column, names)
+    ]
+    frame = pl.from_arrow(pa.table(plain, names=names))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def read_parquet_folder(path: Path, options: ReadOptions) -> Ratings | None:
+    """Read a folder of Parquet parts, also in sub folders ``key=value`` (as Hive has them); None if it holds none.
+
+    Raises
+    ------
+    DataError
+        A part cannot be read, or its columns in use differ from those of the first part.
+    """
+    parts = list(_parts(path))
+    if not parts:
+        return None
+    with _whole(parts[0], "Parquet"):
+        found = _parquet_names(parts[0])
+    keys = _keys(parts[0], path)
+    names = [*_unique(found, str(parts[0])), *(key for key in keys if key not in found)]
+    columns = choose_columns(names, options, str(path))
+    frames = [_read_part(part, path, columns) for part in parts]
+    for part, frame in zip(parts, frames, strict=True):
+        for name, dtype in frame.schema.items():
+            if dtype != frames[0].schema[name]:
+                raise DataError(
+                    f"{part}: the column {name!r} is of type {dtype}, and of type {frames[0].schema[name]} in "
+                    f"{parts[0].relative_to(path)}; write all parts with the same columns"
+                )
+    frame = pl.concat(frames)
+    frame = frame.with_columns(
+        _typed_key(frame[name]) for name in columns.named().values() if name in keys and name not in found
+    )
+    return ratings_from_frame(
+        frame, columns, options, source=str(path), place=_place_in_parts(path, parts, list(map(len, frames)))
+    )
+
+
+def _parts(folder: Path) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        # writers keep their own notes (_metadata, .crc) beside the parts
+        if entry.name.startswith((".", "_")):
+            continue
+        if entry.is_dir():
+            if "=" in entry.name:
+                yield from _parts(entry)
+        elif entry.suffix.lower() in PARQUET_ENDINGS:
+            yield entry
+
+
+def _keys(part: Path, folder: Path) -> dict[str, str | None]:
+    """Key and value that the names of the sub folders tell."""
+    pairs = (name.partition("=") for name in part.relative_to(folder).parts[:-1])
+    return {unquote(key): None if value == _NO_KEY else unquote(value) for key, _, value in pairs}
+
+
+def _read_part(part: Path, folder: Path, columns: Columns) -> pl.DataFrame:
+    """The columns in use, with types that do not hang on what a part happens to hold."""
+    keys = _keys(part, folder)
+    wanted = list(columns.named().values())
+    with _whole(part, "Parquet"):
+        found = _parquet_names(part)
+    missing = [name for name in wanted if name not in found and name not in keys]
+    if missing:
+        raise DataError(
+            f"{part}: no column {missing[0]!r}, which other parts have; write all parts with the same columns"
+        )
+    stored = [name for name in wanted if name in found]
+    with _whole(part, "Parquet"):
+        frame = _parquet_columns(part, stored) if stored else _rows_without_columns(part)
+    frame = frame.with_columns(pl.lit(keys[name], dtype=pl.String).alias(name) for name in wanted if name not in stored)
+    return frame.select(_common_type(frame[name], rating=name == columns.rating) for name in wanted)
+
+
+def _rows_without_columns(part: Path) -> pl.DataFrame:
+    """As many rows as the part has, where its folders tell all columns."""
+    first = _parquet_names(part)[0]
+    return _parquet_columns(part, [first])
+
+
+def _common_type(column: pl.Series, *, rating: bool) -> pl.Series:
+    dtype = column.dtype
+    if rating and dtype.is_numeric():
+        return column.cast(pl.Float64)
+    if isinstance(dtype, pl.Categorical | pl.Enum):
+        return column.cast(pl.String)
+    # those of 64 bits without a sign may not fit
+    fits = dtype in (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32)
+    return column.cast(pl.Int64) if fits else column
+
+
+def _typed_key(column: pl.Series) -> pl.Series:
+    """Integers where every key is written as a plain integer, else text: ``'007'`` stays."""
+    numbers = column.cast(pl.Int64, strict=False)
+    return numbers if (numbers.cast(pl.String) == column).all() else column
+
+
+def _place_in_parts(folder: Path, parts: list[Path], heights: list[int]) -> Place:
+    ends = np.array(list(accumulate(heights)))
+
+    def place(row: int) -> str:
+        part = int(np.searchsorted(ends, row))
+        return f"{parts[part].relative_to(folder)}, row {row - (int(ends[part]) - heights[part])}"
+
+    return place
+
+
+# -- Arrow -------------------------------------------------------------------------------------------------------
+
+
+def _is_arrow_file(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_ARROW_FILE)) == _ARROW_FILE
+
+
+def _arrow_names(path: Path) -> Sequence[str]:
+    pa = _pyarrow()
+    if pa is None:
+        with path.open("rb") as file:
+            return (
+                list(pl.read_ipc_schema(file)) if _is_arrow_file(path) else pl.read_ipc_stream(file, n_rows=0).columns
+            )
+    with pa.OSFile(str(path)) as stored:
+        return _open_arrow(path)(stored).schema.names
+
+
+def _arrow_columns(path: Path, names: list[str]) -> pl.DataFrame:
+    pa = _pyarrow()
+    if pa is None:
+        read = pl.read_ipc if _is_arrow_file(path) else pl.read_ipc_stream
+        with path.open("rb") as file:
+            return read(file, columns=names).select(names)
+    places = {name: place for place, name in enumerate(_arrow_names(path))}
+    chosen = pa.ipc.IpcReadOptions(included_fields=sorted(places[name] for name in names))
+    with pa.OSFile(str(path)) as stored:
+        return _from_arrow(_open_arrow(path)(stored, options=chosen).read_all(), names)
+
+
+def _open_arrow(path: Path) -> Callable[..., Any]:
+    pa = _pyarrow()
+    return pa.ipc.open_file if _is_arrow_file(path) else pa.ipc.open_stream
+
+
+# -- JSON lines --------------------------------------------------------------------------------------------------
+
+
+def read_json_lines(path: Path, options: ReadOptions) -> Ratings:
+    """Read a text with one JSON object a line, compressed or not.
+
+    Clean text is read by Polars. Whatever is unusual is read once more line by line, which is slower and knows what is
+    wrong where.
+    """
+    data, source = read_bytes(path).removeprefix(b"\xef\xbb\xbf"), str(path)
+    samples = [_parsed(line)[0] for _, line in islice(_lines(data), _SAMPLE_LINES)]
+    if not samples:
+        raise DataError(f"{source}: the file is empty; give one JSON object a line, with at least one rating")
+    objects = [sample for sample in samples if sample is not None]
+    if not objects:
+        number, line = next(_lines(data))
+        raise DataError(f"{source}, line {number}: {_parsed(line)[1]}")
+    names = list(dict.fromkeys(name for sample in objects for name in sample))
+    columns = choose_columns(names, options, source)
+
+    @cache
+    def lines() -> list[int]:
+        return [number for number, _ in _lines(data)]
+
+    def place(row: int) -> str:
+        return f"line {lines()[row - 1]}"
+
+    frame = _read_json_typed(data, columns, objects)
+    if frame is not None:
+        return ratings_from_frame(frame, columns, options, source=source, place=place)
+    table = _read_json_values(data, columns)
+    return ratings_from_frame(table.frame(), columns, options, source=source, place=place, bad=table.bad_rows())
+
+
+def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Number and content of each line that is not blank."""
+    return ((number, line) for number, line in enumerate(io.BytesIO(data), start=1) if line.strip())
+
+
+def _parsed(line: bytes) -> tuple[dict[str, Any] | None, str]:
+    """The object of a line, or what is wrong with it."""
+    try:
+        value = json.loads(line.decode())
+    except UnicodeDecodeError:
+        return None, "not UTF-8 text; save the file as UTF-8"
+    except json.JSONDecodeError as error:
+        return None, f"not JSON ({error.msg} at character {error.pos + 1}); write one whole object a line"
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        return None, f"not JSON that can be read ({' '.join(str(error).split())[:_MOST_REASON]}); mend the line"
+    if not isinstance(value, dict):
+        return None, 'holds no JSON object; write one object a line, such as {"user": 1, "item": 2, "rating": 5}'
+    return value, ""
+
+
+def _read_json_typed(data: bytes, columns: Columns, samples: list[dict[str, Any]]) -> pl.DataFrame | None:
+    """The columns in use; None unless the text is clean throughout."""
+    schema: dict[str, type[pl.DataType]] = {}
+    for role, name in columns.named().items():
+        kinds = {type(sample[name]) for sample in samples if sample.get(name) is not None}
+        if role == "rating":
+            schema[name] = pl.Float64
+        elif role == "title":
+            schema[name] = pl.String
+        elif kinds in ({int}, {str}):
+            schema[name] = pl.Int64 if kinds == {int} else pl.String
+        else:
+            return None
+        if schema[name] == pl.String and _not_text_in_json(data, name):
+            return None
+    if _LONE_SURROGATE.search(data):  # which Polars takes for another character
+        return None
+    try:
+        return pl.read_ndjson(data, schema=schema)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return None
+
+
+_LONE_SURROGATE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+)
+
+
+def _not_text_in_json(data: bytes, name: str) -> bool:
+    """Whether a value of this key may be no text, which Polars would make text on the quiet.
+
+    The same key deeper in an object only costs the faster reading.
+    """
+    key = b"|".join({re.escape(json.dumps(name, ensure_ascii=ascii_only).encode()) for ascii_only in (True, False)})
+    return re.search(b"(?:" + key + rb')[ \t\r]*:[ \t\r]*[^"n \t\r]', data) is not None
+
+
+def _read_json_values(data: bytes, columns: Columns) -> ValueTable:
+    table, names = ValueTable(columns), list(columns.named().values())
+    lines = _lines(data)
+    while batch := [_parsed(line) for _, line in islice(lines, _BATCH)]:
+        table.add(
+            {name: [None if value is None else value.get(name) for value, _ in batch] for name in names},
+            {row: reason for row, (value, reason) in enumerate(batch) if value is None},
+        )
+    return table
