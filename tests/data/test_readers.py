@@ -1,15 +1,19 @@
 """`read`: every format gives the same ratings; a bad file is refused by name, line and mend."""
 
+import bz2
+import gzip
+import lzma
 import zipfile
 
 import h5py
 import numpy as np
 import polars as pl
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hyvae.data import read
+from hyvae.data import read, text
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings
 
@@ -27,6 +31,13 @@ def write(tmp_path):
         return path
 
     return write_file
+
+
+def _is_int(written: str) -> bool:
+    try:
+        return str(int(written)) == written
+    except ValueError:
+        return False
 
 
 class TestText:
@@ -53,6 +64,66 @@ class TestText:
     def test_layouts(self, write, name, content):
         assert read(write(name, content)).fingerprint == EXPECTED.fingerprint
         assert read(str(write(name, content))).fingerprint == EXPECTED.fingerprint
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("a.csv", "1,10,3\n1,20,4.5\n2,10,5\n"),
+            ("a.csv", "1,10,3,7\n1,20,4.5,8\n2,10,5,9\n"),
+            ("u.data", "1\t10\t3\t7\n1\t20\t4.5\t8\n2\t10\t5\t9\n"),
+            ("a.txt", "1 10 3\n1  20 4.5 \n 2\t10 5\n"),
+        ],
+    )
+    def test_without_a_header_the_order_tells(self, write, name, content):
+        assert read(write(name, content)).fingerprint == EXPECTED.fingerprint
+
+    def test_unnamed_columns_by_number(self, write):
+        path = write("a.csv", "x,3,10,1,y\nx,4.5,20,1,y\nx,5,10,2,y\n")
+        assert read(path, user="4", item="3", rating="2").fingerprint == EXPECTED.fingerprint
+        named = write("b.csv", "1,2,3\n1,10,3\n1,20,4.5\n2,10,5\n")
+        assert read(named, header=True, user="1", item="2", rating="3").fingerprint == EXPECTED.fingerprint
+
+    @pytest.mark.parametrize("suffix", [".gz", ".zst", ".bz2", ".xz"])
+    def test_compressed(self, write, suffix):
+        text = b"user,item,rating\n1,10,3\n1,20,4.5\n2,10,5\n"
+        compress = {".gz": gzip, ".zst": zstandard, ".bz2": bz2, ".xz": lzma}[suffix].compress
+        assert read(write(f"a.csv{suffix}", compress(text))).fingerprint == EXPECTED.fingerprint
+        with pytest.raises(DataError, match=rf"a\.csv\{suffix}: not readable as \{suffix}"):
+            read(write(f"a.csv{suffix}", compress(text)[:-5]))
+
+    @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "cp1252"])
+    def test_other_encodings(self, write, encoding):
+        path = write("a.csv", "user,item,rating\nZoë,é,3\nAnn,é,4\n".encode(encoding))
+        assert read(path, encoding=encoding).users.ids.tolist() == ["Ann", "Zoë"]
+
+    @given(st.data())
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_both_ways_to_read_agree(self, write, monkeypatch, data):
+        """Polars on the file, Polars on its bytes, and the reading field by field give the same ratings."""
+        n = data.draw(st.integers(1, 8))
+        ids = st.one_of(st.integers(-20, 200).map(str), st.sampled_from(["007", "+7", "é", "a b", "-0", "0", "1e3"]))
+        users = data.draw(st.lists(ids, min_size=n, max_size=n, unique=True))
+        values = data.draw(st.lists(st.floats(-1e6, 1e6, width=32), min_size=n, max_size=n))
+        rows = "".join(
+            f"{user},{place},{value!r},{place}\n" for place, (user, value) in enumerate(zip(users, values, strict=True))
+        )
+        path = write("a.csv", "user,item,rating,time\n" + rows)
+        ways = []
+        for large, parse in ((0, text._parse), (1 << 40, text._parse), (1 << 40, lambda *_, **__: None)):
+            with monkeypatch.context() as patch:
+                patch.setattr(text, "_LARGE", large)
+                patch.setattr(text, "_parse", parse)
+                ways.append(read(path))
+        assert len({way.fingerprint for way in ways}) == 1
+        assert len({way.timestamps.tobytes() for way in ways}) == 1
+        assert {way.users.is_integer for way in ways} == {all(map(_is_int, users))}
+
+    @pytest.mark.parametrize("large", [0, 1 << 40])
+    def test_quotes_far_down_a_large_file(self, write, monkeypatch, large):
+        monkeypatch.setattr(text, "_LARGE", large)
+        monkeypatch.setattr(text, "_CHUNK", 40)
+        path = write("a.csv", "user,item,rating\n" + 'a,10,3\nb,20,4.5\nc,30,4\n"d,e",10,5\n')
+        assert read(path).users.ids.tolist() == ["a", "b", "c", "d,e"]
 
     def test_named_columns_and_scale(self, write):
         path = write("a.csv", "rating,who,what,mine,at\n9,1,10,3,7\n9,1,20,4.5,8\n9,2,10,5,6\n")

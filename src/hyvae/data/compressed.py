@@ -15,12 +15,15 @@ from hyvae.errors import DataError
 
 
 def _decompress_zstd(data: bytes) -> bytes:
-    # the one-shot call wants the size in the header, which a stream does not have
-    with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as stream:
-        content = stream.read()
-    if not content and data:
-        raise EOFError("it ends before its content")
-    return content
+    # frame by frame: the library's own reader takes a file that was cut short for a whole one
+    frames = []
+    while data:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        frames.append(frame.decompress(data))
+        if not frame.eof:
+            raise EOFError("it ends before its content")
+        data = frame.unused_data
+    return b"".join(frames)
 
 
 DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {

@@ -84,6 +84,9 @@ def _read_answer(connection: Connection, query: str, source: str, options: ReadO
     connection = connection.execution_options(**settings)
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("pragma query_only = on")
+    if connection.dialect.name == "duckdb":
+        # it would draw on standard output, into the JSON of --json
+        connection.exec_driver_sql("set enable_progress_bar = false")
     answer: CursorResult[Any] = connection.exec_driver_sql(query)
     if not answer.returns_rows:
         raise DataError(f"{source}: the query answers no rows at all; give a select (--query)")

@@ -19,7 +19,7 @@ import polars as pl
 
 from hyvae.data.bad_rows import BadRows
 from hyvae.data.columns import Columns, ReadOptions, choose_columns
-from hyvae.data.compressed import ending, read_bytes
+from hyvae.data.compressed import DECOMPRESSORS, ending, read_bytes
 from hyvae.data.tables import ratings_from_frame
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings
@@ -29,6 +29,7 @@ _SEPARATORS = (",", "\t", ";", "|", "::")
 _UNIT_SEPARATOR = b"\x1f"
 _SAMPLE_ROWS = 100
 _CHUNK = 1 << 20
+_LARGE = 1 << 25
 _BYTE_ORDER_MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -36,7 +37,24 @@ def read_text(path: Path, options: ReadOptions) -> Ratings:
     """Read a delimited text file, compressed or not, with or without a header line."""
     if options.separator is None and ending(path) == ".tsv":
         options = replace(options, separator="\t")
+    if path.suffix.lower() not in DECOMPRESSORS and path.stat().st_size > _LARGE:
+        ratings = _read_large(path, options)
+        if ratings is not None:
+            return ratings
     return ratings_from_text(read_bytes(path), str(path), options)
+
+
+def _read_large(path: Path, options: ReadOptions) -> Ratings | None:
+    """Leave a large file to Polars, without a copy of it in memory; None unless it is clean UTF-8 as it stands."""
+    with path.open("rb") as file:
+        head = file.read(_CHUNK)
+    head = head[: head.rfind(b"\n") + 1]
+    layout = find_layout(head, str(path), options) if head else None
+    if layout is None or layout.text != head or options.encoding != "utf-8":
+        return None
+    columns = choose_columns(layout.names, options, str(path), named=layout.named)
+    # quotes may come later in the file
+    return _ratings_if_clean(replace(layout, quote='"'), path, columns, str(path), options)
 
 
 def ratings_from_text(data: bytes, source: str, options: ReadOptions, *, listed: pl.DataFrame | None = None) -> Ratings:
@@ -55,12 +73,9 @@ def ratings_from_text(data: bytes, source: str, options: ReadOptions, *, listed:
     columns = choose_columns(layout.names, options, source, named=layout.named)
     if listed is not None:
         columns = replace(columns, title=None)
-    frame = _read_typed(layout, columns)
-    if frame is not None:
-        try:
-            return ratings_from_frame(frame, columns, options, source=source, text_ids=True, listed=listed)
-        except DataError:
-            pass  # the reading below names the line
+    ratings = _ratings_if_clean(layout, layout.text, columns, source, options, listed)
+    if ratings is not None:
+        return ratings
     text = TextTable(layout, source)
     return ratings_from_frame(
         text.frame, columns, options, source=source, place=text.place, bad=text.bad, text_ids=True, listed=listed
@@ -200,31 +215,46 @@ def _is_number(field: str) -> bool:
 # -- clean text ------------------------------------------------------------------------------------------------
 
 
-def _read_typed(layout: Layout, columns: Columns) -> pl.DataFrame | None:
-    """The columns in use, ratings and times as numbers; None unless the text is clean throughout."""
+def _ratings_if_clean(
+    layout: Layout,
+    text: bytes | Path,
+    columns: Columns,
+    source: str,
+    options: ReadOptions,
+    listed: pl.DataFrame | None = None,
+) -> Ratings | None:
+    """Ratings of a text that is clean throughout; None where only the reading field by field can say what is wrong."""
     types: dict[str, type[pl.DataType]] = dict.fromkeys(layout.names, pl.String)
     types[columns.rating] = pl.Float64
     if columns.timestamp is not None:
-        head = _parse(layout, types, n_rows=_SAMPLE_ROWS)
+        head = _parse(layout, text, types, n_rows=_SAMPLE_ROWS)
         if head is not None and not head[columns.timestamp].cast(pl.Int64, strict=False).null_count():
             types[columns.timestamp] = pl.Int64
-    frame = _parse(layout, types)
+    frame = _parse(layout, text, types)
     if frame is None:
         return None
     frame = frame.select(columns.named().values())
-    return None if any(frame[name].null_count() for name in frame.columns if name != columns.title) else frame
+    if any(frame[name].null_count() for name in frame.columns if name != columns.title):
+        return None
+    try:
+        return ratings_from_frame(frame, columns, options, source=source, text_ids=True, listed=listed)
+    except DataError:
+        return None
 
 
-def _parse(layout: Layout, types: dict[str, type[pl.DataType]], *, n_rows: int | None = None) -> pl.DataFrame | None:
+def _parse(
+    layout: Layout, text: bytes | Path, types: dict[str, type[pl.DataType]], *, n_rows: int | None = None
+) -> pl.DataFrame | None:
     try:
         return pl.read_csv(
-            layout.text,
+            text,
             separator=layout.separator,
             quote_char=layout.quote,
             has_header=False,
             skip_rows=int(layout.begin > 0),
             schema=types,
             n_rows=n_rows,
+            glob=False,
         )
     except pl.exceptions.PolarsError:
         return None
