@@ -2,8 +2,8 @@
 
     HYVAE_DATA=… .venv/bin/python benchmarks/update.py ml-1m
 
-The earlier run knows the oldest nine tenths of the training ratings (a random nine tenths where there are no times); the
-rest is new to it, people and things among it. Errors are of the validation part. Prints one JSON object.
+The earlier run knows the oldest nine tenths of the training ratings (a random nine tenths where there are no times);
+the rest is new to it, people and things among it. Errors are of the validation part. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -24,11 +24,8 @@ from hyvae.ratings import Vocabulary
 
 def parted(ratings: Ratings) -> tuple[Ratings, Ratings]:
     """The older ratings, in vocabularies of their own, and the newer ones."""
-    times = ratings.timestamps
-    if times is None:
-        old = np.random.default_rng(0).random(len(ratings)) < 0.9
-    else:
-        old = times < np.quantile(times, 0.9)
+    order = np.random.default_rng(0).random(len(ratings)) if ratings.timestamps is None else ratings.timestamps
+    old = order < np.quantile(order, 0.9)
     known = ratings.take(old)
     users = Vocabulary(ratings.users.ids[known.user_counts > 0])
     items = Vocabulary(ratings.items.ids[known.item_counts > 0])

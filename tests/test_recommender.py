@@ -204,7 +204,7 @@ class TestTables:
         assert table["item"].to_list() == [2]
 
     def test_a_table_where_everyone_saw_everything_is_empty_and_keeps_its_types(self):
-        fitted = BiasModel().fit(Ratings.from_arrays([1, 1], [1, 2], [3.0, 4.0]))
+        fitted = BiasModel().fit(Ratings.from_arrays([1, 1, 2, 2], [1, 2, 1, 2], [3.0, 4.0, 5.0, 3.0]))
         table = fitted.recommend_table(n=2)
         assert table.is_empty()
         assert table.schema["item"] == pl.Int64

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hyvae.errors import DataError
+from hyvae.errors import ConfigError, DataError
 from hyvae.models.base import RatingBlock, RatingModel
 from hyvae.nn.randomness import seeded
 from hyvae.ratings import Id, Ratings, Vocabulary, as_ids
@@ -52,6 +52,9 @@ def moved_model(model: RatingModel, users: Move, items: Move) -> RatingModel:
     with seeded(0):
         copy: RatingModel = make(model.config, users.size, items.size, model.scale).to(model.item_rows.device)
     state = {name: _moved(model, name, tensor, users, items) for name, tensor in model.answering_state().items()}
+    fresh = copy.state_dict()
+    if any(fresh[name].shape != tensor.shape for name, tensor in state.items()):
+        raise ConfigError(f"{model.name}, as it is set, has layers that fix the items; train again with the new items")
     copy.load_state_dict(state, strict=False)
     return copy.eval()
 

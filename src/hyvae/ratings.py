@@ -119,7 +119,8 @@ class Ratings:
 
     Rows are users, in the order of their ids; within a user, ratings are in the order of item ids. This
     *canonical order* numbers the ratings ("rows" everywhere in hyvae) and defines every split. A stored
-    rating of 0 is a rating; what is not stored was not rated. Users and items without a rating are allowed.
+    rating of 0 is a rating; what is not stored was not rated. Users and items without a rating are allowed. The arrays
+    must not be written to, and some cannot be.
 
     Attributes
     ----------
@@ -453,28 +454,32 @@ def _canonical(
 ) -> tuple[dict[str, NDArray[Any]], tuple[NDArray[np.int64], NDArray[np.int32]]]:
     """Columns in canonical order with one row a pair, and ``indptr`` and ``indices`` of their CSR matrix."""
     users, items = vocabularies
+    same_user = user_index[1:] == user_index[:-1]
+    in_order = (user_index[1:] > user_index[:-1]) | (same_user & (item_index[1:] > item_index[:-1]))
+    if in_order.all():
+        indptr = np.searchsorted(user_index, np.arange(len(users) + 1)).astype(np.int64)
+        # what a caller changes later must not change the ratings
+        kept = {name: column.copy() if column.flags.writeable else column for name, column in columns.items()}
+        return kept, (indptr, item_index.astype(np.int32))
     # in place: to make room for 25 million numbers takes longer than to add them
     key = user_index.astype(np.int64)
     key *= len(items)
     key += item_index
-    first_keys = np.arange(len(users) + 1) * len(items)
-    if (key[1:] > key[:-1]).all():
-        indptr = np.searchsorted(key, first_keys).astype(np.int64)
-        # copies: what a caller changes later must not change the ratings
-        return {name: column.copy() for name, column in columns.items()}, (indptr, item_index.astype(np.int32))
     rows = pl.DataFrame({"key": key, **columns})
     # Polars sorts several times faster than numpy; that it is not stable matters to repeated pairs only
     ordered = rows.sort("key")
-    if (ordered["key"].diff() == 0).any():
-        if on_duplicates == "error":
-            raise DataError(_repeated(key, users, items, columns["value"], source, place))
-        ordered = _merged(rows, on_duplicates, source)
     key = ordered["key"].to_numpy()
+    if (key[1:] == key[:-1]).any():
+        if on_duplicates == "error":
+            raise DataError(_repeated(rows["key"].to_numpy(), users, items, columns["value"], source, place))
+        ordered = _merged(rows, on_duplicates, source)
+        key = ordered["key"].to_numpy()
+    first_keys = np.arange(len(users) + 1) * len(items)
     indptr = np.searchsorted(key, first_keys).astype(np.int64)
     # faster than to divide the keys, or to sort the indices along
     offsets = np.repeat(first_keys[:-1], np.diff(indptr))
     indices = np.subtract(key, offsets, out=offsets).astype(np.int32)
-    return {name: ordered[name].to_numpy(writable=True) for name in columns}, (indptr, indices)
+    return {name: ordered[name].to_numpy() for name in columns}, (indptr, indices)
 
 
 def _repeated(
@@ -505,7 +510,8 @@ def _merged(rows: pl.DataFrame, policy: Duplicates, source: str) -> pl.DataFrame
         ordered = ordered.with_columns(pl.col("value").cast(pl.Float64).mean().over("key").cast(pl.Float32))
     kept = ordered.unique("key", keep="last", maintain_order=True)
     repeated = len(rows) - len(kept)
-    warnings.warn(f"{source}: {repeated:,} repeated ratings merged ({policy})", DataWarning, stacklevel=3)
+    noun = "rating" if repeated == 1 else "ratings"
+    warnings.warn(f"{source}: {repeated:,} repeated {noun} merged ({policy})", DataWarning, stacklevel=3)
     return kept
 
 

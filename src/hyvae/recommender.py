@@ -18,7 +18,7 @@ import polars as pl
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from hyvae.data.joining import merge, transposed, without_users
+from hyvae.data.joining import joint, merge, transposed, without_users
 from hyvae.errors import ConfigError, DataError, NotFittedError, RunError
 from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start
 from hyvae.models import REGISTRY, RatingModel
@@ -131,7 +131,7 @@ class Recommender:
         DataError
             No ratings, or a validation part with another vocabulary.
         ConfigError
-            `resume` without `checkpoint`, or a negative `checkpoint_every`.
+            `resume` without `checkpoint`, or a negative `checkpoint_every`; a `start_from` that does not fit.
         TrainingError
             The loss is no longer finite; the checkpoint is damaged or of another training, or cannot be written.
         Interrupted
@@ -142,6 +142,8 @@ class Recommender:
             raise DataError("validation must share the users and items of the ratings; take both from ratings.split()")
         if resume and checkpoint is None:
             raise ConfigError("resume needs a checkpoint to go on from; give checkpoint='…'")
+        if start_from is not None:
+            self._require_start(start_from, ratings)
         start = None if start_from is None else start_from.fingerprint
         keep = None if checkpoint is None else Checkpointing(Path(checkpoint), checkpoint_every, resume, start)
         started = time.perf_counter()
@@ -150,8 +152,6 @@ class Recommender:
             _require_different(ratings)
         if start_from is not None:
             earlier, _, known = start_from._fitted
-            if not len(known):
-                raise ConfigError("a run without histories cannot be trained further; train afresh from all ratings")
             users, items = Move.between(known.users, ratings.users), Move.between(known.items, ratings.items)
             warm_start(model, earlier, rating_block(known, device=self.device), users, items)
         with TrainingProgress(self.plan.epochs, len(ratings), progress if self.plan.epochs else False) as shown:
@@ -174,7 +174,21 @@ class Recommender:
         self._half_width = self._conformal_half_width(validation)
         job = self.job(ratings, validation, given=given, start_from=start_from, seed=seed)
         self.provenance = provenance(ratings, validation, seed, self.device, time.perf_counter() - started, job)
+        self.provenance["started_from"] = (
+            None if start_from is None else start_from.provenance.get("job", start_from.fingerprint)
+        )
         return self
+
+    def _require_start(self, start_from: Recommender, ratings: Ratings) -> None:
+        """Refuse to begin at weights that do not fit, or that nothing is known to have been trained on."""
+        known = start_from.history
+        if (start_from.name, start_from.config) != (self.name, self.config):
+            raise ConfigError("start_from is another model, or one of other settings; make this one with its to_update")
+        if not len(known):
+            raise ConfigError("a run without histories cannot be trained further; train afresh from all ratings")
+        # ids of another type would match none of the earlier ones, and training begin afresh without a word
+        joint(known.users, ratings.users, "user", ratings.source)
+        joint(known.items, ratings.items, "item", ratings.source)
 
     def job(
         self,
@@ -201,8 +215,8 @@ class Recommender:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights that answers are given from."""
-        digest = hashlib.sha256()
+        """SHA-256 of the weights and the histories that answers are given from."""
+        digest = hashlib.sha256(self.history.fingerprint.encode())
         for name, tensor in sorted(self.model.answering_state().items()):
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
@@ -484,8 +498,11 @@ class Recommender:
         clone._floor = cast(Bias, moved_model(floor, users, items))
         clone._item_counts = np.zeros(len(merged.items), dtype=np.int64)
         clone._item_counts[items.target.numpy()] = self._item_counts
-        clone._fold_users(np.unique(merged.users.index(new.user_ids)))
+        raters = np.unique(merged.users.index(new.user_ids))
+        clone._fold_users(raters)
         clone._fold_items(np.unique(merged.items.index(new.item_ids)))
+        # once more, now that the new items have effects: answers are those of `fold_in`, which knows them too
+        clone._fold_users(raters)
         return clone
 
     @torch.no_grad()
@@ -494,7 +511,9 @@ class Recommender:
         _, floor, history = self._fitted
         if len(users):
             codes = floor.encode(rating_block(history, users, self.device))
-            floor.user_bias[torch.from_numpy(users)] = codes[:, 0] - floor.mean
+            for module in (self.model, floor):
+                if isinstance(module, Bias):  # what it makes of a new item's column depends on who rated it
+                    module.user_bias[torch.from_numpy(users)] = codes[:, 0] - floor.mean
 
     @torch.no_grad()
     def _fold_items(self, items: NDArray[np.int64]) -> None:
@@ -539,6 +558,8 @@ class Recommender:
     def to_update(self, **settings: Any) -> Recommender:
         """An unfitted one of the same model, with the plan of a training that begins at these weights.
 
+        Where these come from an update themselves, the plan is theirs: updates of updates do not fade away.
+
         Parameters
         ----------
         settings
@@ -549,7 +570,8 @@ class Recommender:
         ConfigError
             A setting of the model itself, which its weights fix.
         """
-        plan = update_plan(self.plan).model_dump()
+        updated = self.provenance.get("started_from") is not None
+        plan = (self.plan if updated else update_plan(self.plan)).model_dump()
         fixed = sorted(set(settings) - set(plan))
         if fixed:
             raise ConfigError(f"{fixed[0]} cannot change where training goes on from weights; train afresh")

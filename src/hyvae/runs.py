@@ -136,9 +136,11 @@ def _write_files(run: Run, folder: Path, with_history: bool) -> None:
     shutil.copymode(folder / "vocabulary.parquet", folder / "weights.safetensors")
     if with_history:
         _ratings_table(run.history).write_parquet(folder / "ratings.parquet")
-    if run.held_out:
-        parts = [_ratings_table(part).with_columns(pl.lit(name).alias("part")) for name, part in run.held_out.items()]
-        pl.concat(parts).write_parquet(folder / "split.parquet")
+    held_out = {name: part for name, part in run.held_out.items() if len(part)}
+    if held_out:
+        parts = [_ratings_table(part).with_columns(pl.lit(name).alias("part")) for name, part in held_out.items()]
+        # diagonal: one part may have timestamps where another has none
+        pl.concat(parts, how="diagonal").write_parquet(folder / "split.parquet")
     if run.curves:
         pl.DataFrame(run.curves, infer_schema_length=None).write_parquet(folder / "curves.parquet")
     _write_json(run.metrics, folder / "metrics.json")
@@ -273,6 +275,7 @@ def _ratings(table: pl.DataFrame, like: Ratings) -> Ratings:
             raise ValueError(f"{column.name} ids are not in the vocabulary")
         return found
 
+    timed = "timestamp" in table.columns and not table["timestamp"].null_count()
     return Ratings.from_indices(
         like.users,
         like.items,
@@ -280,7 +283,7 @@ def _ratings(table: pl.DataFrame, like: Ratings) -> Ratings:
         index(like.items, table["item"]),
         table["rating"].to_numpy(),
         scale=like.scale,
-        timestamps=table["timestamp"].to_numpy() if "timestamp" in table.columns else None,
+        timestamps=table["timestamp"].to_numpy() if timed else None,
         titles=like.titles,
     )
 

@@ -62,7 +62,7 @@ RUBBISH = np.random.default_rng(0).bytes(4000)
 
 # name of the file, its content, what the line must say (its place, what is wrong, the mend), further arguments
 CASES: dict[str, tuple[str, str | bytes, tuple[str, ...], tuple[str, ...]]] = {
-    "no file": ("", "", ("no such file", "accepted"), ()),
+    "no file": ("", "", ("no such file", "mend the path", "movielens-small"), ()),
     "empty": ("r.csv", "", ("is empty", "give a header line"), ()),
     "header only": ("r.csv", HEAD, ("no ratings", "give at least one row"), ()),
     "blank lines only": ("r.csv", "\n\n\n", ("is empty",), ()),
@@ -73,7 +73,12 @@ CASES: dict[str, tuple[str, str | bytes, tuple[str, ...], tuple[str, ...]]] = {
     "two columns of one name": ("r.csv", "user,item,rating,rating\n1,2,3,4\n", ("'rating'", "rename one"), ()),
     "five unnamed columns": ("r.csv", "1,2,3,4,5\n", ("names no columns", "--user-column"), ()),
     "text as rating": ("r.csv", GOOD + "u1,i9,good\n", (f"line {LAST}", "'good' is no number"), ()),
-    "decimal comma": ("r.csv", GOOD + 'u1,i9,"4,5"\n', (f"line {LAST}", "'4,5' is no number"), ()),
+    "decimal comma": (
+        "r.csv",
+        GOOD + 'u1,i9,"4,5"\n',
+        (f"line {LAST}", "'4,5' is no number; write it with a point: 4.5"),
+        (),
+    ),
     "missing rating": ("r.csv", GOOD + "u1,i9,\n", (f"line {LAST}", "the rating is missing"), ()),
     "missing user": ("r.csv", GOOD + ",i9,3\n", (f"line {LAST}", "the user id is missing"), ()),
     "missing item": ("r.csv", GOOD + "u1,  ,3\n", (f"line {LAST}", "the item id is missing"), ()),

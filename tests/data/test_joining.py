@@ -1,190 +1,297 @@
-"""Ratings put together: the new rating wins, nothing is lost, and what was held out stays so."""
+"""Ratings put together and carried over: laws that hold for any ratings."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyvae.data import extend_split, merge, split
+from hyvae.data import Split, extend_split, merge, split, whole
 from hyvae.data.joining import reindexed, transposed, without_users
-from hyvae.errors import DataError
-from hyvae.ratings import Ratings, Vocabulary
+from hyvae.data.splits import FEWEST_RATINGS
+from hyvae.errors import ConfigError, DataError
+from hyvae.ratings import Ratings, Vocabulary, concatenate
+
+SCALE = (1.0, 5.0)
 
 
-def ratings_of(pairs, *, scale=(1.0, 5.0), **more):
-    users, items = zip(*pairs, strict=True)
-    return Ratings.from_arrays(users, items, list(pairs.values()), scale=scale, **more)
+def of(pairs, *, times=None, titles=None, scale=SCALE, parts=None):
+    """Ratings of a dict of (user, item) to rating, in the vocabularies of these pairs."""
+    users, items = [[pair[side] for pair in pairs] for side in (0, 1)]
+    rows, columns = Vocabulary.of(users), Vocabulary.of(items)
+    return Ratings.from_indices(
+        rows,
+        columns,
+        rows.index(users),
+        columns.index(items),
+        list(pairs.values()),
+        scale=scale,
+        timestamps=None if times is None else np.array(times),
+        titles=None if titles is None else np.array(titles, dtype=object),
+        parts=parts,
+        source="new.csv",
+    )
 
 
 def pairs_of(ratings):
-    keys = zip(ratings.user_ids.tolist(), ratings.item_ids.tolist(), strict=True)
-    return dict(zip(keys, ratings.values.tolist(), strict=True))
+    ids = ratings.user_ids.tolist(), ratings.item_ids.tolist()
+    return dict(zip(zip(*ids, strict=True), ratings.values.tolist(), strict=True))
 
 
 def times_of(ratings):
-    keys = zip(ratings.user_ids.tolist(), ratings.item_ids.tolist(), strict=True)
-    return dict(zip(keys, ratings.timestamps.tolist(), strict=True))
-
-
-def any_pairs(least=1, most=30):
-    ids = st.integers(0, 9)
-    return st.dictionaries(st.tuples(ids, ids), st.integers(1, 5).map(float), min_size=least, max_size=most)
+    return dict(zip(pairs_of(ratings), ratings.timestamps.tolist(), strict=True))
 
 
 def nothing_of(ratings):
-    return ratings.take(np.empty(0, np.int64))
+    return Ratings.empty(ratings.users, ratings.items, ratings.scale, ratings.titles)
+
+
+def titles_of(ratings):
+    return dict(zip(ratings.items.ids.tolist(), ratings.titles.tolist(), strict=True))
+
+
+small_integers = st.integers(0, 12)
+
+
+def some_pairs(ids=small_integers, least=1, most=25):
+    return st.dictionaries(st.tuples(ids, ids), st.integers(1, 5), min_size=least, max_size=most)
+
+
+texts = st.sampled_from(["7", "07", "007", "a", "B", "é", "10", "9", "", "z z"])
 
 
 class TestMerge:
-    @given(any_pairs(), any_pairs(), st.booleans())
-    def test_is_a_dict_union_in_which_the_new_wins(self, old, new, text):
-        if text:
-            old, new = ({(str(u), f"i{i}"): r for (u, i), r in pairs.items()} for pairs in (old, new))
-        both = merge(ratings_of(old), ratings_of(new))
-        assert pairs_of(both) == old | new
-        assert both.users.ids.tolist() == sorted({user for user, _ in old | new})
-        assert both.items.ids.tolist() == sorted({item for _, item in old | new})
+    def test_the_new_rating_of_a_pair_counts(self):
+        merged = merge(of({(1, 1): 2, (1, 2): 3}), of({(1, 2): 5, (2, 1): 4}))
+        assert pairs_of(merged) == {(1, 1): 2, (1, 2): 5, (2, 1): 4}
 
-    @given(any_pairs())
-    def test_with_nothing_keeps_the_fingerprint(self, pairs):
-        ratings = ratings_of(pairs, timestamps=range(len(pairs)))
-        nothing = nothing_of(ratings)
-        bare = Ratings.empty(ratings.users, ratings.items, ratings.scale)
-        for both in (merge(ratings, nothing), merge(nothing, ratings), merge(ratings, bare), merge(bare, ratings)):
-            assert both.fingerprint == ratings.fingerprint
-            assert times_of(both) == times_of(ratings)
+    @given(some_pairs(), some_pairs())
+    def test_it_is_the_union_of_dictionaries(self, old, new):
+        merged = merge(of(old), of(new))
+        assert pairs_of(merged) == old | new
+        assert merged.users.ids.tolist() == sorted({user for user, _ in old | new})
+        assert merged.items.ids.tolist() == sorted({item for _, item in old | new})
+        assert merged.fingerprint == of(old | new).fingerprint
 
-    def test_nothing_with_nothing_is_nothing(self):
-        ratings = ratings_of({(1, 1): 3.0}, titles={1: "Alien"})
-        both = merge(nothing_of(ratings), nothing_of(ratings))
-        assert len(both) == 0
-        assert (both.users, both.items, both.titles.tolist()) == (ratings.users, ratings.items, ["Alien"])
+    @given(some_pairs(texts), some_pairs(texts))
+    def test_text_ids(self, old, new):
+        merged = merge(of(old), of(new))
+        assert pairs_of(merged) == old | new
+        assert merged.fingerprint == of(old | new).fingerprint
+        assert not merged.users.is_integer
 
-    @given(any_pairs(), any_pairs())
-    def test_twice_is_once(self, old, new):
-        once = merge(ratings_of(old), ratings_of(new))
-        assert merge(once, ratings_of(new)).fingerprint == once.fingerprint
+    @given(some_pairs(least=3), st.data())
+    def test_it_is_associative_on_disjoint_ratings(self, pairs, data):
+        parts = [{}, {}, {}]
+        for number, (pair, rating) in enumerate(pairs.items()):
+            place = number if number < 3 else data.draw(st.integers(0, 2))
+            parts[place][pair] = rating
+        timed = data.draw(st.booleans())
+        a, b, c = (of(part, times=[100 * pair[0] + pair[1] for pair in part] if timed else None) for part in parts)
+        left, right = merge(merge(a, b), c), merge(a, merge(b, c))
+        assert left.fingerprint == right.fingerprint == of(pairs).fingerprint
+        if timed:
+            assert times_of(left) == times_of(right) == {pair: 100 * pair[0] + pair[1] for pair in pairs}
 
-    def test_the_scale_is_the_old_one(self):
-        both = merge(ratings_of({(1, 1): 3.0}, scale=(0.5, 5)), ratings_of({(2, 1): 3.0}, scale=(1, 4)))
-        assert both.scale == (0.5, 5.0)
+    @given(some_pairs())
+    def test_with_nothing_it_changes_nothing(self, pairs):
+        times = list(range(len(pairs)))
+        ratings = of(pairs, times=times)
+        for merged in (merge(ratings, nothing_of(ratings)), merge(nothing_of(ratings), ratings)):
+            assert merged.fingerprint == ratings.fingerprint
+            assert times_of(merged) == times_of(ratings)
 
-    @pytest.mark.parametrize("rating", [0.5, 5.5])
-    def test_a_rating_off_the_scale_is_refused(self, rating):
-        with pytest.raises(DataError, match=r"off the scale 1 to 5 of the ratings that they join"):
-            merge(ratings_of({(1, 1): 3.0}), ratings_of({(2, 1): rating}, scale=(0, 10)))
+    @given(some_pairs())
+    def test_with_itself_it_changes_nothing(self, pairs):
+        assert merge(of(pairs), of(pairs)).fingerprint == of(pairs).fingerprint
 
-    def test_a_fractional_bound_is_on_the_scale(self):
-        # 4.1 is no float32: the bound must not refuse its own rating
-        assert len(merge(ratings_of({(1, 1): 4.1}, scale=(1, 4.1)), ratings_of({(2, 1): 4.1}, scale=(1, 4.1)))) == 2
+    def test_nothing_and_nothing_are_nothing_in_both_vocabularies(self):
+        old, new = (nothing_of(of({pair: 3}, titles=[title])) for pair, title in (((1, 1), "A"), ((2, 2), "B")))
+        merged = merge(old, new)
+        assert (len(merged), merged.users.ids.tolist(), titles_of(merged)) == (0, [1, 2], {1: "A", 2: "B"})
+        assert merged.scale == SCALE
 
+    @pytest.mark.parametrize("order", [1, -1])
     @pytest.mark.parametrize(
-        ("old", "new", "noun"),
-        [((1, "a"), ("1", "a"), "user"), (("1", "a"), (1, "a"), "user"), ((1, "1"), (1, 1), "item")],
+        ("pairs", "noun"),
+        [([(1, 1), ("a", 1)], "user"), ([(1, 1), (1, "7")], "item"), ([("1", "7"), ("1", 7)], "item")],
     )
-    def test_ids_of_another_type_are_refused(self, old, new, noun):
-        with pytest.raises(DataError, match=f"its {noun} ids are (text|integers).*write them alike"):
-            merge(ratings_of({old: 3.0}), ratings_of({new: 3.0}))
+    def test_ids_of_different_types_are_refused(self, pairs, noun, order):
+        old, new = (of({pair: 3}) for pair in pairs[::order])
+        with pytest.raises(DataError, match=rf"new.csv: its {noun} ids are (text|integers)"):
+            merge(old, new)
+
+    @pytest.mark.parametrize("value", [0.5, 5.5])
+    def test_ratings_off_the_scale_of_the_old_are_refused(self, value):
+        with pytest.raises(DataError, match=r"new.csv: .* off the scale 1 to 5 of the ratings that they join"):
+            merge(of({(1, 1): 3}), of({(2, 2): value}, scale=(0, 10)))
+
+    def test_the_scale_is_the_old_ones(self):
+        assert merge(of({(1, 1): 3}), of({(2, 2): 5}, scale=(0, 10))).scale == SCALE
 
     def test_timestamps_are_kept_where_both_have_them(self):
-        old, new = {(1, 1): 3.0, (1, 2): 2.0}, {(1, 1): 4.0, (2, 1): 5.0}
-        timed = ratings_of(old, timestamps=[10, 20])
-        assert times_of(merge(timed, ratings_of(new, timestamps=[30, 40]))) == {(1, 1): 30, (1, 2): 20, (2, 1): 40}
-        assert merge(timed, ratings_of(new)).timestamps is None
-        assert merge(ratings_of(new), timed).timestamps is None
+        merged = merge(of({(1, 1): 2, (1, 2): 3}, times=[50, 60]), of({(1, 2): 5, (0, 1): 4}, times=[70, 80]))
+        assert times_of(merged) == {(1, 1): 50, (1, 2): 70, (0, 1): 80}
 
-    def test_titles_come_from_either_and_old_ones_win(self):
-        old, new = {(1, 1): 3.0, (1, 2): 2.0}, {(1, 2): 4.0, (1, 3): 5.0}
-        titled = ratings_of(old, titles={1: "Alien", 2: "Big"}), ratings_of(new, titles={2: "Small", 3: "Cube"})
-        assert merge(*titled).titles.tolist() == ["Alien", "Big", "Cube"]
-        assert merge(titled[0], ratings_of(new)).titles.tolist() == ["Alien", "Big", "3"]
-        assert merge(ratings_of(old), titled[1]).titles.tolist() == ["1", "Small", "Cube"]
-        assert merge(ratings_of(old), ratings_of(new)).titles is None
+    @pytest.mark.parametrize("times", [(None, [1]), ([1], None), (None, None)])
+    def test_else_there_are_none(self, times):
+        assert merge(of({(1, 1): 2}, times=times[0]), of({(2, 1): 2}, times=times[1])).timestamps is None
 
-    def test_users_and_items_without_ratings_stay_in_the_vocabulary(self, small_ratings):
-        both = merge(small_ratings, ratings_of({(-1, -1): 2.0}))
-        assert set(small_ratings.users.ids.tolist()) < set(both.users.ids.tolist())
-        assert set(small_ratings.items.ids.tolist()) < set(both.items.ids.tolist())
+    def test_titles_of_both(self):
+        old = of({(1, 1): 2, (1, 5): 2}, titles=["One", "Five"])
+        new = of({(1, 3): 3, (1, 5): 2}, titles=["Three", "Fünf"])
+        assert titles_of(merge(old, new)) == {1: "One", 3: "Three", 5: "Five"}
+
+    def test_titles_of_one_are_filled_up_with_ids(self):
+        old, new = of({(1, 1): 2}), of({(1, 3): 3}, titles=["Three"])
+        assert titles_of(merge(old, new)) == titles_of(merge(new, old)) == {1: "1", 3: "Three"}
+        assert merge(old, old).titles is None
+
+    def test_a_title_follows_where_there_was_but_the_id(self):
+        old = merge(of({(1, 1): 2}, titles=["One"]), of({(1, 3): 3}))
+        assert titles_of(merge(old, of({(2, 3): 3}, titles=["Three"]))) == {1: "One", 3: "Three"}
 
 
-class TestReindexing:
-    @given(any_pairs(), st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
-    def test_keeps_what_both_vocabularies_know(self, pairs, users, items):
-        users, items = (Vocabulary(np.array(sorted(ids), np.int64)) for ids in (users, items))
-        moved = reindexed(ratings_of(pairs), users, items)
-        kept = {(u, i): r for (u, i), r in pairs.items() if u in users.ids and i in items.ids}
-        assert pairs_of(moved) == kept
-        assert (moved.users, moved.items, moved.scale) == (users, items, (1.0, 5.0))
+class TestCarriedOver:
+    @given(some_pairs(), some_pairs())
+    def test_to_larger_vocabularies_and_back_nothing_changes(self, pairs, more):
+        ratings, larger = of(pairs, times=list(range(len(pairs)))), of(pairs | more)
+        there = reindexed(ratings, larger.users, larger.items)
+        assert pairs_of(there) == pairs
+        assert times_of(there) == times_of(ratings)
+        assert (there.users, there.items, there.scale) == (larger.users, larger.items, SCALE)
+        assert reindexed(there, ratings.users, ratings.items).fingerprint == ratings.fingerprint
 
-    @given(any_pairs(), st.data())
+    @given(some_pairs(), some_pairs())
+    def test_to_others_what_is_not_there_is_left_out(self, pairs, others):
+        into = of(others)
+        there = reindexed(of(pairs), into.users, into.items)
+        users, items = set(into.users.ids.tolist()), set(into.items.ids.tolist())
+        assert pairs_of(there) == {
+            pair: value for pair, value in pairs.items() if pair[0] in users and pair[1] in items
+        }
+
+    def test_parts_and_titles_go_along(self):
+        ratings = of({(1, 1): 2, (1, 4): 3, (3, 1): 4}, titles=["One", "Four"], parts=np.array([0, 1, 2]))
+        there = reindexed(ratings, Vocabulary.of([0, 1, 2, 3]), Vocabulary.of([1, 2, 9]))
+        assert dict(zip(pairs_of(there), there.parts.tolist(), strict=True)) == {(1, 1): 0, (3, 1): 2}
+        assert titles_of(there) == {1: "One", 2: "2", 9: "9"}
+
+    @given(some_pairs(texts, least=2), st.data())
     def test_without_users(self, pairs, data):
-        ratings = ratings_of(pairs)
-        gone = data.draw(st.lists(st.sampled_from(ratings.users.ids.tolist())))
+        ratings = of(pairs)
+        everyone = ratings.users.ids.tolist()
+        gone = data.draw(st.lists(st.sampled_from(everyone), unique=True))
         left = without_users(ratings, gone)
-        assert pairs_of(left) == {(u, i): r for (u, i), r in pairs.items() if u not in gone}
-        assert left.users.ids.tolist() == [id_ for id_ in ratings.users.ids.tolist() if id_ not in gone]
+        assert left.users.ids.tolist() == [user for user in everyone if user not in gone]
         assert left.items == ratings.items
+        assert pairs_of(left) == {pair: value for pair, value in pairs.items() if pair[0] not in gone}
 
-    @given(any_pairs(), st.data())
+    @given(some_pairs(), st.data())
     def test_transposed(self, pairs, data):
-        ratings = ratings_of(pairs)
-        items = np.array(sorted(data.draw(st.sets(st.integers(0, ratings.n_items - 1)))), np.int64)
-        chosen = ratings.items.ids[items].tolist()
-        assert pairs_of(transposed(ratings, items)) == {(i, u): r for (u, i), r in pairs.items() if i in chosen}
+        ratings = of(pairs)
+        chosen = sorted(data.draw(st.sets(st.integers(0, ratings.n_items - 1))))
+        columns = transposed(ratings, np.array(chosen, np.int64))
+        ids = ratings.items.ids[chosen].tolist()
+        assert pairs_of(columns) == {(item, user): value for (user, item), value in pairs.items() if item in ids}
+        assert (columns.users.ids.tolist(), columns.items) == (ids, ratings.users)
+
+    @given(some_pairs())
+    def test_transposed_twice_is_as_before(self, pairs):
+        ratings = of(pairs)
+        twice = transposed(transposed(ratings, np.arange(ratings.n_items)), np.arange(ratings.n_users))
+        assert twice.fingerprint == ratings.fingerprint
 
 
-def enough(pairs):
-    """More pairs than a split needs, of levels that it can stratify by."""
-    return {(u, i): pairs.get((u, i), 1.0 + (u + i) % 2) for u in range(6) for i in range(6)} | pairs
+def ratings_like(n, seed, first_user=0):
+    """`n` ratings by 20 users of 30 items."""
+    rng = np.random.default_rng(seed)
+    pairs = rng.choice(600, n, replace=False)
+    return Ratings.from_arrays(
+        pairs // 30 + first_user, pairs % 30, rng.integers(1, 6, n), scale=SCALE, timestamps=rng.integers(0, 1000, n)
+    )
 
 
 class TestExtendSplit:
-    KINDS = ("random", "user", "leave-1-out", "time", "user-time")
-
-    @settings(deadline=None, max_examples=40)
-    @given(any_pairs(), any_pairs(most=60), st.sampled_from(KINDS), st.integers(0, 5))
-    def test_disjoint_complete_and_what_was_held_out_stays_so(self, old, new, kind, seed):
-        old = enough(old)
-        before = split(ratings_of(old), "random", seed=seed)
-        added = ratings_of(new, timestamps=range(len(new)))
-        try:
-            after = extend_split(tuple(before), added, kind, seed=seed)
-        except DataError:
-            return  # too few new users, times, ratings of one user
-        parts = [pairs_of(part) for part in (after.train, after.valid, after.test, after.given)]
-        together = {}
-        for part in parts:
-            assert not together.keys() & part.keys()
-            together |= part
-        assert together == old | new
-        for part, was in zip(parts[:3], before, strict=True):
-            assert pairs_of(was).keys() <= part.keys(), "a rating changed its part"
-        for part in after:
-            assert (part.users, part.items) == (after.train.users, after.train.items)
-
-    def test_a_few_new_ratings_all_go_to_training(self):
-        before = split(ratings_of(enough({})))
-        after = extend_split(tuple(before), ratings_of({(50, item): 3.0 for item in range(9)}))
-        assert len(after.train) == len(before.train) + 9
-        assert [len(part) for part in (after.valid, after.test)] == [len(before.valid), len(before.test)]
-
-    def test_ten_are_parted(self):
-        before = split(ratings_of(enough({})))
-        after = extend_split(tuple(before), ratings_of({(50, item): 3.0 + item % 2 for item in range(10)}))
-        assert [len(after_) - len(was) for after_, was in zip(after, before, strict=True)] == [8, 1, 1]
-
-    @pytest.mark.parametrize("n_new", [1, 9, 20])
-    def test_from_a_run_that_held_nothing_out(self, n_new):
-        old = ratings_of(enough({}))
-        new = ratings_of({(50 + k % 2, k): 3.0 + k % 3 for k in range(n_new)})
-        after = extend_split((old, nothing_of(old), nothing_of(old)), new)
-        assert sum(len(part) for part in after) == len(old) + n_new
-        assert bool(len(after.test)) == (n_new >= 10)
-
-    def test_titles_and_timestamps_come_along(self):
-        pairs = enough({})
-        old = ratings_of(pairs, timestamps=range(len(pairs)), titles={item: f"Film {item}" for item in range(10)})
-        new = ratings_of({(50, item): 3.0 for item in range(3)}, timestamps=[1, 2, 3])
-        for part in extend_split(tuple(split(old)), new):
+    @settings(max_examples=25, deadline=None)
+    @given(st.integers(10, 300), st.integers(1, 300), st.integers(0, 99), st.sampled_from([0, 10, 50]))
+    def test_what_was_held_out_stays_so_and_nothing_is_lost_or_doubled(self, n_old, n_new, seed, first_user):
+        old, new = ratings_like(n_old, seed).split(), ratings_like(n_new, seed + 1, first_user)
+        extended = extend_split(tuple(old), new, seed=seed)
+        parts = [pairs_of(part) for part in extended]
+        before = [pairs_of(part) for part in old]
+        assert set().union(*parts) == set().union(*before) | set(pairs_of(new))
+        assert sum(map(len, parts)) == len(set().union(*parts)), "a pair is in two parts"
+        rated = pairs_of(old.train) | pairs_of(old.valid) | pairs_of(old.test) | pairs_of(new)
+        for part, then in zip(parts, before, strict=True):
+            assert set(then) <= set(part)
+            assert part == {pair: rated[pair] for pair in part}, "the new rating of a pair counts"
+        for part in extended:
+            assert part.users == extended.train.users
+            assert part.items == extended.train.items
             assert part.timestamps is not None
-            assert part.titles.tolist() == [f"Film {item}" for item in range(part.n_items)]
+        assert len(extended.given) == 0
+
+    def test_what_is_new_is_parted_like_a_split_of_it(self):
+        old, new = ratings_like(200, 0).split(), ratings_like(200, 1, first_user=100)
+        extended, alone = extend_split(tuple(old), new, seed=3), new.split(seed=3)
+        for part, then, piece in zip(extended, old, alone, strict=True):
+            assert pairs_of(part) == pairs_of(then) | pairs_of(piece)
+        assert (extended.kind, extended.seed) == ("random", 3)
+
+    @pytest.mark.parametrize("kind", ["user", "leave-1-out", "time", "user-time"])
+    def test_other_kinds(self, kind):
+        old, new = ratings_like(200, 0).split(), ratings_like(200, 1, first_user=100)
+        extended, alone = extend_split(tuple(old), new, kind), new.split(kind)
+        for part, then, piece in zip(extended, old, alone, strict=True):
+            assert pairs_of(part) == pairs_of(then) | pairs_of(piece)
+        assert pairs_of(extended.given) == pairs_of(alone.given)
+        assert extended.given.users == extended.train.users
+        assert len(concatenate([*extended, extended.given])) == 400
+
+    @pytest.mark.parametrize("n", [1, FEWEST_RATINGS - 1])
+    def test_a_few_all_go_to_training(self, n):
+        old, new = ratings_like(50, 0).split(), ratings_like(n, 1, first_user=100)
+        extended = extend_split(tuple(old), new)
+        assert pairs_of(extended.train) == pairs_of(old.train) | pairs_of(new)
+        assert [pairs_of(part) for part in extended][1:] == [pairs_of(part) for part in old][1:]
+
+    def test_so_they_do_where_nothing_was_held_out(self):
+        old, new = whole(ratings_like(50, 0)), ratings_like(3, 1, first_user=100)
+        extended = extend_split(tuple(old), new)
+        assert pairs_of(extended.train) == pairs_of(old.train) | pairs_of(new)
+        assert [len(part) for part in extended][1:] == [0, 0]
+
+    def test_the_same_again_changes_nothing(self):
+        ratings = ratings_like(100, 0)
+        old = ratings.split(seed=5)
+        extended = extend_split(tuple(old), ratings)
+        assert [part.fingerprint for part in extended] == [part.fingerprint for part in old]
+
+    def test_what_is_rated_again_stays_in_its_part(self):
+        old = Split(*(of({(1, item): 3, (2, item): 3}) for item in (1, 2, 3)))
+        parts = [reindexed(part, Vocabulary.of([1, 2]), Vocabulary.of([1, 2, 3])) for part in old]
+        extended = extend_split(parts, of({(1, 1): 5, (1, 2): 4, (2, 3): 1}))
+        assert [pairs_of(part) for part in extended] == [
+            {(1, 1): 5, (2, 1): 3},
+            {(1, 2): 4, (2, 2): 3},
+            {(1, 3): 3, (2, 3): 1},
+        ]
+
+    def test_titles_of_old_and_new_items(self):
+        one = of({(1, 1): 3}, titles=["One"])
+        extended = extend_split((one, nothing_of(one), nothing_of(one)), of({(1, 2): 3}, titles=["Two"]))
+        assert all(titles_of(part) == {1: "One", 2: "Two"} for part in extended)
+
+    def test_timestamps_survive_a_part_without_ratings(self):
+        one = of({(1, 1): 3}, times=[9])
+        extended = extend_split((one, nothing_of(one), nothing_of(one)), of({(1, 2): 3}, times=[8]))
+        assert times_of(extended.train) == {(1, 1): 9, (1, 2): 8}
+
+    def test_what_cannot_be_joined_is_refused(self):
+        old = tuple(split(ratings_like(50, 0)))
+        with pytest.raises(DataError, match="user ids are text"):
+            extend_split(old, of({("a", 1): 3}))
+        with pytest.raises(DataError, match="off the scale"):
+            extend_split(old, of({(100, 1): 9}, scale=(1, 10)))
+        with pytest.raises(ConfigError, match="unknown kind"):
+            extend_split(old, ratings_like(50, 1, first_user=100), "weekly")

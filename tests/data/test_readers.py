@@ -173,7 +173,7 @@ BAD_TEXT = [
     ("", "the file is empty"),
     ("\n\n", "the file is empty"),
     (HEADER, "no ratings"),
-    ("a,b,c\n1,2,3\n", "no column of users among 'a', 'b', 'c'; name it with user=…"),
+    ("a,b,c\n1,2,3\n", "no column of users, items, ratings among 'a', 'b', 'c'; name it with user=…"),
     (HEADER + "1,2,3\n1,3\n", "line 3: the rating is missing"),
     (HEADER + "1,2,3\n\n,3,4\n", "line 4: the user id is missing"),
     (HEADER + '1,2,3\n"",3,4\n', "line 3: the user id is missing"),
@@ -222,7 +222,7 @@ class TestRefusing:
 
     @pytest.mark.parametrize("source", ["nowhere.csv", "no-such-set", "a\0b", "x" * 5000])
     def test_nowhere(self, source):
-        with pytest.raises(DataError, match=r"no such file or folder; accepted: .*movielens-small"):
+        with pytest.raises(DataError, match=r"no such file or folder; mend the path, .*movielens-small"):
             read(source)
 
     @pytest.mark.parametrize("source", [None, 7, pl.DataFrame()])

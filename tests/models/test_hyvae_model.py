@@ -547,3 +547,110 @@ def test_the_paper_preset_has_the_papers_values():
     assert (config.beta, config.l2, config.deep_dropout) == (0.2, 1e-4, 0.8)
     assert (plan.optimiser, plan.learning_rate, plan.batch_users) == ("rmsprop", 1e-4, 500)
     assert (config.fusion, config.item_encoder, config.presence, config.hide) == ("dense", False, False, 0.0)
+
+
+# -- the loss on validation ratings ---------------------------------------------------------------------
+
+VALIDATED = {
+    "default": {"hide": 0.0},
+    "one-sided": {"hide": 0.0, "item_encoder": False},
+    "global mean": {"hide": 0.0, "center": "global"},
+    "per user": {"hide": 0.0, "loss_reduction": "user"},
+    "per rating": {"hide": 0.0, "loss_reduction": "rating"},
+    "deep loss": {"hide": 0.0, "deep_loss": "masked"},
+    "ordinal": {"hide": 0.0, "likelihood": "ordinal"},
+    "deep alone": {"hide": 0.0, "branches": "deep"},
+}
+validated = pytest.mark.parametrize("settings", VALIDATED.values(), ids=VALIDATED.keys())
+
+
+def floats(parts):
+    return {name: float(part.detach()) for name, part in parts.items()}
+
+
+def on_targets(model, block, targets, n_targets=None):
+    step = step_of(block)._replace(n_targets=n_targets or targets.pattern.nnz)
+    with torch.no_grad():
+        return floats(model.eval().loss(block, model.shared(block, step), step, targets))
+
+
+class TestValidationLoss:
+    @validated
+    def test_on_the_inputs_themselves_it_is_the_training_loss(self, small_ratings, settings):
+        model, block = build(small_ratings, **settings)
+        with torch.no_grad():
+            training = floats(model.eval().loss(block, model.shared(block, step_of(block)), step_of(block)))
+        assert on_targets(model, block, block) == pytest.approx(training, rel=1e-9)
+        assert {"rec"} < set(training) or settings.get("branches") == "deep"
+
+    def test_so_it_is_for_the_papers_model(self, small_ratings):
+        model, block = build(small_ratings, "paper")
+        step = step_of(block)
+        with torch.no_grad():
+            training = floats(model.eval().loss(block, model.shared(block, step), step))
+        assert on_targets(model, block, block) == pytest.approx(training, rel=1e-9)
+
+    @pytest.mark.parametrize("reduction", ["elbo", "rating"])
+    def test_errors_are_those_of_the_predictions(self, parts, reduction):
+        train, validation = parts
+        # without free vectors, refinement and a share of its own for one branch, answers are what the loss looks at
+        model, block = build(train, loss_reduction=reduction, user_vectors=False, refine=None, vae_loss=0.0)
+        targets = double(rating_block(validation))
+        answers = predictions(model, block)[targets.pattern.row, targets.pattern.col]
+        wanted = float((answers - targets.values).square().mean())
+        assert on_targets(model, block, targets)["rec"] == pytest.approx(wanted, rel=1e-9)
+
+    @pytest.mark.parametrize("reduction", ["elbo", "rating", "user"])
+    def test_it_is_in_the_unit_of_the_training_loss_whatever_is_hidden(self, small_ratings, reduction):
+        # the expected loss of a step: as many ratings of a user as are hidden, or the mean of all
+        shares = []
+        for hide in (0.0, 0.5):
+            model, block = build(small_ratings, hide=hide, loss_reduction=reduction)
+            shares.append(on_targets(model, block, block)["rec"])
+        assert shares[1] == pytest.approx(shares[0] * (0.5 if reduction == "user" else 1), rel=1e-9)
+
+    @validated
+    def test_blocks_of_users_add_up(self, parts, settings):
+        model, block = build(parts[0], **{**settings, "hide": 0.3})
+        targets = double(rating_block(parts[1]))
+        step = step_of(block)._replace(n_targets=len(parts[1]))
+        with torch.no_grad():
+            model.eval()
+            shared = model.shared(block, step)
+            pieces = []
+            for users in (np.arange(7), np.arange(7, 40), np.arange(40, 60)):
+                inputs, wanted = (double(rating_block(part, users)) for part in parts)
+                pieces.append(floats(model.loss(inputs, shared, step, wanted)))
+        whole = on_targets(model, block, targets)
+        assert {name: sum(piece[name] for piece in pieces) for name in whole} == pytest.approx(whole, rel=1e-9)
+
+    def test_it_sees_all_inputs_and_no_noise(self, parts):
+        model, block = build(parts[0], hide=0.5, hidden_dropout=0.5)
+        targets = double(rating_block(parts[1]))
+        torch.manual_seed(1)
+        one = on_targets(model, block, targets)
+        torch.manual_seed(2)
+        assert on_targets(model, block, targets) == one
+
+    def test_a_target_reaches_its_own_term_only(self, parts):
+        model, block = build(parts[0], vae_loss=0.0)
+        targets = double(rating_block(parts[1]))
+        before, after = on_targets(model, block, targets), on_targets(model, block, perturbed(targets, 3))
+        assert before["kl"] == after["kl"]
+        assert before["rec"] != after["rec"]
+
+    @pytest.mark.parametrize("settings", [{}, {"center": "global"}, {"branches": "vae"}, {"loss_reduction": "user"}])
+    def test_the_posterior_is_what_the_kl_is_made_of(self, small_ratings, settings):
+        model, block = build(small_ratings, **{"hide": 0.0, "beta": 0.3, **settings})
+        predictions(model, block)
+        mean, log_variance = model.posterior(block)
+        assert mean.shape == log_variance.shape == (N_USERS, 4)
+        kl = float((0.5 * (log_variance.exp() + mean.square() - 1 - log_variance)).sum())
+        scale = 1 / N_USERS
+        if model.config.loss_reduction == "elbo":
+            scale = 2 * float(model.residual_variance) / block.pattern.nnz
+        assert on_targets(model, block, block)["kl"] == pytest.approx(0.3 * scale * kl, rel=1e-9)
+
+    def test_one_branch_has_no_posterior(self, small_ratings):
+        model, block = build(small_ratings, branches="deep")
+        assert model.posterior(block) is None

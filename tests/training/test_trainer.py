@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from hyvae.models.bias import Bias, BiasConfig
 from hyvae.models.hyvae import HyVAE
 from hyvae.models.settings import configure
 from hyvae.nn.schedules import one_cycle
-from hyvae.ratings import Ratings
+from hyvae.ratings import Ratings, Vocabulary
 from hyvae.scoring import predict_pairs
 from hyvae.training import train, trainer
 
@@ -32,6 +33,13 @@ def run(ratings, preset="default", *, validation=None, seed=0, on_epoch=None, **
         torch.manual_seed(0)
         model = HyVAE(config, ratings.n_users, ratings.n_items, ratings.scale)
     return model, plan, train(model, ratings, plan, validation=validation, seed=seed, on_epoch=on_epoch)
+
+
+def configured(ratings, **settings):
+    config, _ = configure(HyVAE, "default", {**SMALL["default"], **settings})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return HyVAE(config, ratings.n_users, ratings.n_items, ratings.scale)
 
 
 def same_bits(a, b):
@@ -284,6 +292,90 @@ class TestBestWeights:
     def test_the_loss_falls(self, parts):
         history = run(parts[0], "paper", epochs=10, learning_rate=3e-3)[2]
         assert history.epochs[-1].parts["rec"] < 0.9 * history.epochs[0].parts["rec"]
+
+
+class TestValidationParts:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def history(cls, parts):
+        return run(parts[0], validation=parts[1], epochs=7, validate_every=3)[2]
+
+    def test_they_are_reported_where_an_epoch_is_validated(self, history):
+        assert [report.epoch for report in history.epochs if report.validation_parts] == [3, 6, 7]
+        for report in history.epochs:
+            assert (report.validation_rmse is not None) == bool(report.validation_parts)
+            assert not report.validation_parts or report.validation_parts.keys() == report.parts.keys()
+            assert all(np.isfinite(value) for value in report.validation_parts.values())
+
+    def test_without_validation_there_are_none(self, parts):
+        assert not any(report.validation_parts for report in run(parts[0])[2].epochs)
+
+    def test_rows_and_back(self, history):
+        rows = history.rows()
+        assert {"loss_rec", "loss_kl"} <= rows[0].keys()
+        assert not [name for name in rows[0] if name.startswith("valid_")]
+        assert {"valid_rec", "valid_kl", "valid_l2"} <= rows[2].keys()
+        assert trainer.History.from_rows(rows, history.outcome()) == history
+
+    def test_a_table_and_back(self, history):
+        # as a run folder keeps them: every row has every column, null where there is nothing
+        rows = pl.DataFrame(history.rows(), infer_schema_length=None).to_dicts()
+        assert rows[0]["valid_rec"] is None
+        assert trainer.History.from_rows(rows, history.outcome()) == history
+
+    def test_they_are_the_loss_on_the_validation_ratings(self, parts):
+        train_part, validation = parts
+        model = Plain(train_part.n_users, train_part.n_items)
+        history = train(model, train_part, TrainingPlan(epochs=1, batch_users=None), validation=validation)
+        level = model.level.detach().numpy()  # those of the only epoch
+        wanted = np.mean((validation.values - level[validation.indices]) ** 2)
+        assert history.epochs[-1].validation_parts["rec"] == pytest.approx(wanted, rel=1e-5)
+        assert history.epochs[-1].validation_parts["l2"] == pytest.approx(0.01 * (level**2).sum(), rel=1e-5)
+
+    @pytest.mark.parametrize("block_users", [7, 4096])
+    def test_blocks_make_no_difference(self, parts, block_users):
+        whole, small = (run(parts[0], validation=parts[1], epochs=1, block_users=n)[2] for n in (4096, block_users))
+        # the steps draw their noise block by block, and the reports are of the weights after them
+        assert small.epochs[0].validation_parts == pytest.approx(whole.epochs[0].validation_parts, rel=0.05)
+
+    def test_users_without_ratings_weigh_nothing(self, parts):
+        def last(ratings, validation):
+            return train_counting(ratings, validation).seen
+
+        def widened(ratings):
+            users = Vocabulary(np.concatenate([ratings.users.ids, [10**6, 10**6 + 1]]))
+            return Ratings.from_indices(
+                users, ratings.items, ratings.user_index, ratings.indices, ratings.values, scale=ratings.scale
+            )
+
+        def train_counting(ratings, validation):
+            class Counting(Plain):
+                seen = None
+
+                def loss(self, block, shared, step, targets=None):
+                    if targets is not None:
+                        self.seen = (step.n_users, step.n_ratings, step.n_targets, block.pattern.shape[0])
+                    return super().loss(block, shared, step, targets)
+
+            model = Counting(ratings.n_users, ratings.n_items)
+            train(model, ratings, TrainingPlan(epochs=1), validation=validation)
+            return model
+
+        both = (parts[0].user_counts + parts[1].user_counts > 0).sum()
+        wanted = (both, len(parts[0]), len(parts[1]), both)
+        assert last(*parts) == last(*map(widened, parts)) == wanted
+
+    def test_given_ratings_are_inputs(self, small_ratings):
+        by_user = small_ratings.split("user")
+        reports = []
+        for given in (None, by_user.given):
+            model = configured(by_user.train)
+            plan = TrainingPlan(epochs=1, batch_users=None)
+            history = train(model, by_user.train, plan, validation=by_user.valid, given=given)
+            reports.append(history.epochs[0])
+        assert reports[0].parts == reports[1].parts
+        assert reports[0].validation_parts["rec"] != reports[1].validation_parts["rec"]
+        assert reports[0].validation_rmse != reports[1].validation_rmse
 
 
 # -- what goes wrong ------------------------------------------------------------------------------------

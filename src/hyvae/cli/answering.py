@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from hyvae.cli import options
-from hyvae.cli.output import print_json, stdout, table, write_table
+from hyvae.cli.output import note, print_json, stdout, table, write_table
 from hyvae.cli.training import print_metrics
 from hyvae.data import read_pairs
 from hyvae.errors import ConfigError, DataError
@@ -44,6 +44,8 @@ def evaluate(
     if source is None:
         test = content.held_out.get("test")
         if test is None:
+            if not len(recommender.history):
+                raise DataError(f"{run} keeps no ratings (--no-history), so there is nothing to evaluate it on")
             raise DataError(f"{run} was trained without a split; name the ratings to evaluate on")
     else:
         test = _unseen(reading.read(source), recommender, content)
@@ -137,6 +139,8 @@ def recommend(
         else:
             stdout.print(f"lists for {summary['users']:,} users written to {out}", markup=False)
         return
+    if user is not None and not len(recommender.history):
+        note("the run keeps no histories: the bias model answers, and what the user has rated is not left out")
     who = recommender.history.users.parse(user) if user is not None else _parse_ratings(ratings or "")
     print_recommendations(recommender.recommend(who, n, include_seen=include_seen), json)
 

@@ -86,8 +86,8 @@ def forget(
     forgotten = int(content.provenance.get("forgotten_users", 0)) + len(ids)
     _save(recommender.without_users(ids), content, target, {"forgotten_users": forgotten})
     remains = (
-        f"what {taught:,} ratings of theirs taught the weights that all users share stays there, as no one's in "
-        "particular; only training again without them removes that too"
+        f"what was learnt from their ratings ({taught:,} in the history) stays in the weights that all users share, as "
+        "no one's in particular; only training again without them removes that too"
     )
     checkpoint = checkpoint_path(run)
     if json:

@@ -43,7 +43,12 @@ def notes_shown() -> Iterator[None]:
 
 class _Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        stderr.print(f"note: {record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
+        note(record.getMessage())
+
+
+def note(line: str) -> None:
+    """Tell a person something beside the answer."""
+    stderr.print(f"note: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

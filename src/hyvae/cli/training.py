@@ -114,7 +114,7 @@ def train(
         with notes_shown():
             metrics = job.run(out, checkpoint)
         checkpoint.path.unlink(missing_ok=True)
-        facts = recommender.provenance
+        facts = recommender.provenance | job.details
         said = f"trained {recommender!r} in {recommender.training.seconds:.1f} s"
     if report:
         write_report(out, out / REPORT)
@@ -183,18 +183,18 @@ class Job:
         self.recommender.fit(parts.train, parts.valid, given=parts.given, start_from=self.first, seed=self.seed, **keep)
         metrics = evaluate(self.recommender, parts.test) if len(parts.test) else {}
         held_out = {name: part for name, part in (("validation", parts.valid), ("test", parts.test)) if len(part)}
-        details = self._details | {"command": list(self.command)}
+        details = self.details | {"command": list(self.command)}
         self.recommender.save(out, held_out=held_out, metrics=metrics, history=self.history, details=details)
         return metrics
 
     @property
-    def _details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, Any]:
+        """What its run tells of where it came from, besides what `fit` does."""
         parts = self.parts
         return {
             "source": self.source,
             "data_fingerprint": self.data,
             "split": "all" if parts.kind == "all" else {"kind": parts.kind, "seed": parts.seed},
-            "started_from": None if self.first is None else self.first.provenance.get("job"),
         }
 
     def complete_at(self, out: Path) -> Run | None:
@@ -205,7 +205,7 @@ class Job:
             return None
         parts, recommender = self.parts, self.recommender
         job = recommender.job(parts.train, parts.valid, given=parts.given, start_from=self.first, seed=self.seed)
-        wanted = self._details | {"job": job}
+        wanted = self.details | {"job": job}
         same = all(run.provenance.get(key) == value for key, value in wanted.items())
         kept = run.config.preset == recommender.preset and bool(len(run.history)) == self.history
         return run if same and kept else None

@@ -51,7 +51,10 @@ class BadRows:
             return None
         rows = np.flatnonzero(np.logical_or.reduce([bad for bad, _ in self._found]))
         if not skip:
-            raise DataError(f"{source}, {place(int(rows[0]) + 1)}: {self._reason(int(rows[0]))}")
+            raise DataError(
+                f"{source}, {place(int(rows[0]) + 1)}: {self._reason(int(rows[0]))} "
+                f"({len(rows):,} bad row{'s' * (len(rows) > 1)} in all; --on-bad-rows skip leaves them out)"
+            )
         listed = [f"{place(row + 1)}: {self._reason(row)}" for row in rows[:MOST_LISTED].tolist()]
         if len(rows) > MOST_LISTED:
             listed.append(f"and {len(rows) - MOST_LISTED:,} more")

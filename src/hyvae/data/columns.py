@@ -113,10 +113,9 @@ def choose_columns(names: Sequence[str], options: ReadOptions, source: str, *, n
     free = [name for name in names if name not in given.values()]
     guessed = {role: guess_column(free, role) for role in COMMON_NAMES} if named else _by_order(names)
     chosen = {role: guessed.get(role) if name is None else name or None for role, name in given.items()}
-    found = ", ".join(map(repr, names))
-    for role in ("user", "item", "rating"):
-        if chosen[role] is None:
-            raise DataError(f"{source}: {_no_column(role, found, named)}")
+    missing = [role for role in ("user", "item", "rating") if chosen[role] is None]
+    if missing:
+        raise DataError(f"{source}: {_no_column(missing, ', '.join(map(repr, names)), named)}")
     columns = Columns(
         user=chosen["user"] or "",
         item=chosen["item"] or "",
@@ -128,14 +127,17 @@ def choose_columns(names: Sequence[str], options: ReadOptions, source: str, *, n
     return columns
 
 
-def _no_column(role: str, found: str, named: bool) -> str:
+def _no_column(roles: Sequence[str], found: str, named: bool) -> str:
+    nouns = ", ".join(f"{role}s" for role in roles)
+    flags = ", ".join(f"{role}=… (--{role}-column)" for role in roles)
     if not named:
         return (
-            f"its first line names no columns, and which of {found} holds the {role}s is not known; number it with "
-            f"{role}=… (--{role}-column), or give the file a header line"
+            f"its first line names no columns, and which of {found} holds the {nouns} is not known; number them with "
+            f"{flags}, or give the file a header line"
         )
-    what_if = "; where nobody rated, only took, add a rating column of ones" if role == "rating" else ""
-    return f"no column of {role}s among {found}; name it with {role}=… (--{role}-column){what_if}"
+    what_if = "; where nobody rated, only took, add a rating column of ones" if list(roles) == ["rating"] else ""
+    no_header = "; if the first line is a rating: --no-header" if len(roles) == 3 else ""
+    return f"no column of {nouns} among {found}; name it with {flags}{what_if}{no_header}"
 
 
 def _by_order(names: Sequence[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import pooch
 import requests
@@ -113,7 +113,14 @@ def fetch_url(url: str, *, progress: bool | None = None) -> Path:
     if parts.scheme not in ("http", "https") or not parts.netloc or not file.strip("."):
         raise DataError(f"{url}: not the address of a file; write http:// or https://, a host and the file's path")
     folder = cache_folder() / "urls" / hashlib.sha256(url.encode()).hexdigest()[:12]
-    return fetch(url, file, folder, mend=f"try again, or get {url} yourself and give its path", progress=progress)
+    mend = f"try again, or get {without_secrets(url)} yourself and give its path"
+    return fetch(url, file, folder, mend=mend, progress=progress)
+
+
+def without_secrets(url: str) -> str:
+    """An address without user, password and query, which may hold a token."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def discard(path: Path) -> str:

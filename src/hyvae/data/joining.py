@@ -14,7 +14,8 @@ from hyvae.ratings import Id, Ratings, Vocabulary, title_array
 def merge(old: Ratings, new: Ratings) -> Ratings:
     """Both together, in the vocabularies of both; where both rate a pair, the new rating counts.
 
-    Timestamps are kept where both have them, titles where one has. The scale is that of the old ones.
+    Timestamps are kept where both have them (no ratings have all), titles where one has: for an item that both know,
+    the old one's. The scale is that of the old ones.
 
     Raises
     ------
@@ -28,11 +29,13 @@ def merge(old: Ratings, new: Ratings) -> Ratings:
             f"{low:g} to {high:g} of the ratings that they join; bring them to that scale"
         )
     users, items = joint(old.users, new.users, "user", new.source), joint(old.items, new.items, "item", new.source)
-    titles = dict(zip(new.items.ids.tolist(), new.titles, strict=True)) if new.titles is not None else {}
-    titles |= dict(zip(old.items.ids.tolist(), old.titles, strict=True)) if old.titles is not None else {}
+    titles = _real_titles(new) | _real_titles(old)
+    has_titles = old.titles is not None or new.titles is not None
     first, second = reindexed(old, users, items), reindexed(new, users, items)
     again = np.isin(_keys(first), _keys(second))
-    parts = (first.take(~again), second)
+    parts = [part for part in (first.take(~again), second) if len(part)]
+    if not parts:
+        return Ratings.empty(users, items, old.scale, title_array(items, titles) if has_titles else None)
     times = [part.timestamps for part in parts if part.timestamps is not None]
     return Ratings.from_indices(
         users,
@@ -42,7 +45,7 @@ def merge(old: Ratings, new: Ratings) -> Ratings:
         np.concatenate([part.values for part in parts]),
         scale=old.scale,
         timestamps=np.concatenate(times) if len(times) == len(parts) else None,
-        titles=title_array(items, titles) if titles else None,
+        titles=title_array(items, titles) if has_titles else None,
         source=old.source,
     )
 
@@ -142,6 +145,14 @@ def extend_split(old: Sequence[Ratings], new: Ratings, kind: str = "random", *, 
         merge(merge(part, piece), added.take(again)) for part, piece, again in zip(parts, fresh, known, strict=True)
     )
     return Split(train, valid, test, fresh.given, kind, seed)
+
+
+def _real_titles(ratings: Ratings) -> dict[Id, str]:
+    """Titles by item id, less those that only repeat the id: `title_array` gives such to an item that has none."""
+    if ratings.titles is None:
+        return {}
+    titles = zip(ratings.items.ids.tolist(), ratings.titles, strict=True)
+    return {id_: title for id_, title in titles if title != str(id_)}
 
 
 def _keys(ratings: Ratings) -> np.ndarray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from hyvae.data.columns import BadRowsPolicy, ReadOptions
 from hyvae.data.database import read_database
-from hyvae.data.download import fetch_url
-from hyvae.data.formats import ACCEPTED, read_path
+from hyvae.data.download import fetch_url, without_secrets
+from hyvae.data.formats import read_path
 from hyvae.data.named import DATASETS, load
 from hyvae.errors import DataError
 from hyvae.ratings import Duplicates, Ratings
@@ -85,13 +86,16 @@ def read(
     if isinstance(source, str) and "://" in source and not source.startswith(("http://", "https://")):
         return read_database(source, options)
     if query is not None:
-        raise DataError(f"{source}: a query needs a database, such as sqlite:///ratings.db; leave query out (--query)")
+        told = without_secrets(source) if isinstance(source, str) and "://" in source else source
+        raise DataError(f"{told}: a query needs a database, such as sqlite:///ratings.db; leave query out (--query)")
     if isinstance(source, str) and source.startswith(("http://", "https://")):
-        return read_path(fetch_url(source), options)
+        # told by its address, where errors tell the file in the cache
+        return replace(read_path(fetch_url(source), options), source=without_secrets(source))
     # the functions of os.path answer for impossible names too, where those of pathlib raise
     path = Path(os.path.expanduser(source))
     if not os.path.exists(path):
         raise DataError(
-            f"{source}: no such file or folder; accepted: {ACCEPTED}; or the name of a data set: {', '.join(DATASETS)}"
+            f"{source}: no such file or folder; mend the path, or name a data set (hyvae data list): "
+            f"{', '.join(DATASETS)}"
         )
     return read_path(path, options)

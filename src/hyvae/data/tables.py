@@ -200,7 +200,9 @@ def _numbers(column: pl.Series, scale: tuple[float, float] | None, bad: BadRows)
         text = column.str.strip_chars()
         missing = missing | (text == "").fill_null(False)
         numbers = text.cast(pl.Float64, strict=False)
-        bad.add(numbers.is_null() & ~missing, lambda row: f"the rating {column[row]!r} is no number")
+        bad.add(
+            numbers.is_null() & ~missing, lambda row: f"the rating {column[row]!r} is no number{_mend(column[row])}"
+        )
     elif column.dtype.is_numeric():
         numbers = column.cast(pl.Float64)
     else:
@@ -222,6 +224,13 @@ def _numbers(column: pl.Series, scale: tuple[float, float] | None, bad: BadRows)
             ),
         )
     return values.to_numpy()
+
+
+def _mend(rating: str) -> str:
+    try:
+        return f"; write it with a point: {float(rating.replace(',', '.')):g}"
+    except ValueError:
+        return ""
 
 
 def _seconds(column: pl.Series, bad: BadRows) -> NDArray[np.int64]:

@@ -383,9 +383,14 @@ class HyVAE(RatingModel):
     ) -> Tensor:
         if not self.config.item_encoder:
             return self.item_free
+        return self.item_free + self._encoded_items(train, weights, mean, item, user)
+
+    def _encoded_items(
+        self, train: RatingBlock, weights: Tensor | None, mean: Tensor, item: Tensor, user: Tensor
+    ) -> Tensor:
         columns, order = train.pattern.T, train.pattern.transpose.order
         centred = train.values[order] - mean - item[columns.row] - user[columns.col]
-        return self.item_free + self._encode_columns(columns, centred, None if weights is None else weights[order])
+        return self._encode_columns(columns, centred, None if weights is None else weights[order])
 
     def _encode_columns(self, columns: SparsePattern, centred: Tensor, weights: Tensor | None) -> Tensor:
         tables = self.user_rating_table, self.user_presence_table
@@ -592,8 +597,10 @@ class HyVAE(RatingModel):
         c = self.config
         if c.fusion == "dense":
             raise ConfigError("fusion='dense' is folded when a run is saved, so that training cannot go on from a run")
-        encoded = self._item_rows(train, None, self.mean, self.item_effect, self.user_effect) - self.item_free
-        state = {"item_free": self.item_rows[:, :-1] - encoded}
+        free = self.item_rows[:, :-1]
+        if c.item_encoder:
+            free = free - self._encoded_items(train, None, self.mean, self.item_effect, self.user_effect)
+        state = {"item_free": free}
         if c.center != "biases":
             state["head_bias"] = self.item_bias - self.item_effect
         if c.user_vectors and c.refine is not None:

@@ -367,12 +367,14 @@ class _Run:
         if self.validation is None:
             return {}
         self.model.eval()
-        n_users, n_ratings = len(self.users), len(self.ratings)
+        # those without any rating are in neither loss: their KL would make the two differ in unit
+        everyone = np.flatnonzero(self.answered_from.user_counts + self.validation.user_counts)
+        n_users, n_ratings = len(everyone), len(self.answered_from)
         step = Step(number, number / self.total_steps, self.seed, n_users, n_ratings, len(self.validation))
         shared = self.model.shared(self.whole, step)
         sums: dict[str, float] = {}
-        for start in range(0, self.ratings.n_users, self.plan.block_users):
-            users = np.arange(start, min(start + self.plan.block_users, self.ratings.n_users))
+        for start in range(0, n_users, self.plan.block_users):
+            users = everyone[start : start + self.plan.block_users]
             block = rating_block(self.answered_from, users, self.device)
             targets = rating_block(self.validation, users, self.device)
             for name, value in self.model.loss(block, shared, step, targets).items():
