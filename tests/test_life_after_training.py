@@ -151,6 +151,15 @@ class TestWithRatings:
             folded = with_it.fold_in(history_of(with_it, user)).predict(items)
             np.testing.assert_allclose(everything(with_it, [user])[0], folded, atol=1e-5)
 
+    @kinds
+    def test_a_new_item_is_judged_by_how_new_people_rate(self, models, kind):
+        # someone who gives everything a 5 tells little of the new item that gets one, too
+        generous = dict.fromkeys(rated_items(models[kind])[:30], 5.0) | {7: 5.0}
+        after = models[kind].with_ratings(of({99: generous}))
+        effect = float(after._floor.item_bias[after.history.items.index([7])[0]])
+        alone = (5 - float(after._floor.mean)) / (1 + after._floor.config.shrinkage)
+        assert 0 < effect < 0.5 * alone
+
     def test_rows_move_with_their_ids(self, model, extended):
         larger = extended["hyvae"]
         old, new = model.history.users, larger.history.users
