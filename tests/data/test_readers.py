@@ -2,7 +2,9 @@
 
 import bz2
 import gzip
+import io
 import lzma
+import warnings
 import zipfile
 
 import h5py
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hyvae.data import read, text
-from hyvae.errors import DataError
+from hyvae.errors import DataError, DataWarning
 from hyvae.ratings import Ratings
 
 EXPECTED = Ratings.from_arrays([1, 1, 2], [10, 20, 10], [3, 4.5, 5])
@@ -342,3 +344,34 @@ class TestMonti:
     def test_bad_arrays(self, tmp_path, change, message):
         with pytest.raises(DataError, match=message):
             read(self.save(tmp_path / "a.mat", **change))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.dat", "u.data", "a.csv.gz", "a.csv.zst", "a.zip", "a.mat"])
+@pytest.mark.parametrize("policy", ["error", "skip"])
+@given(
+    content=st.one_of(
+        st.binary(max_size=200),
+        st.text("user,itemrating\n\r\t :;|\"'0123456789.-+e\u00e9", max_size=200).map(str.encode),
+        st.lists(
+            st.sampled_from(["user,item,rating", "1,2,3", "a,b,4.5", '"x,y",2,1', "1,2", ",,", "1,2,nan", ""])
+        ).map(lambda lines: "\n".join(lines).encode()),
+    ),
+    wrapped=st.booleans(),
+)
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_give_ratings_or_one_line(write, name, policy, content, wrapped):
+    if wrapped and name.endswith(".gz"):
+        content = gzip.compress(content)
+    if wrapped and name.endswith(".zst"):
+        content = zstandard.compress(content)
+    if wrapped and name.endswith(".zip"):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("ratings.csv", content)
+        content = buffer.getvalue()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        try:
+            assert len(read(write(name, content), on_bad_rows=policy, on_duplicates="last"))
+        except DataError as error:
+            assert "\n" not in str(error)
