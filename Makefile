@@ -45,7 +45,7 @@ clean:
 	  || { echo "hyvae needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-.venv/.package: .venv/bin/python pyproject.toml constraints.txt
+.venv/.package: .venv/bin/python pyproject.toml constraints.txt src/hyvae/nn/_kernels.cpp
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[report]"
 	@touch $@
 

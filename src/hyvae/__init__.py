@@ -1,5 +1,12 @@
 """hyvae: predict ratings and recommend with sparse hybrid variational autoencoders."""
 
+import os
+
+# OpenMP reads it when torch is first imported: for how long a thread without work spins before it sleeps. The default
+# is milliseconds, and on cores that others use every parallel loop then waits for a thread that spins
+# (docs/performance.md)
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 from importlib.metadata import PackageNotFoundError, version
 
 from hyvae.errors import ConfigError, DataError, HyvaeError, NotFittedError, RunError, TrainingError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,13 +19,17 @@ USER_BLOCK = 1024
 ITEM_BLOCK = 16384
 
 
-def rating_block(ratings: Ratings, users: NDArray[np.int64] | None = None, device: str = "cpu") -> RatingBlock:
+def rating_block(
+    ratings: Ratings, users: NDArray[np.int64] | None = None, device: str = "cpu", row_gradients: bool = False
+) -> RatingBlock:
     """Rows of `ratings` as a block on a device.
 
     Parameters
     ----------
     users : (n_rows,) int array, optional
         User indices; default: all, in order.
+    row_gradients : bool
+        See `SparsePattern`.
     """
     if users is None:
         users = np.arange(ratings.n_users)
@@ -34,8 +39,9 @@ def rating_block(ratings: Ratings, users: NDArray[np.int64] | None = None, devic
         counts = ratings.user_counts[users]
         crow = np.concatenate([[0], np.cumsum(counts)])
         keys = np.arange(crow[-1]) + np.repeat(ratings.indptr[users] - crow[:-1], counts)
+    pattern = SparsePattern.from_numpy(crow, ratings.indices[keys], ratings.n_items, device)
     return RatingBlock(
-        SparsePattern.from_numpy(crow, ratings.indices[keys], ratings.n_items, device),
+        replace(pattern, row_gradients=row_gradients),
         torch.from_numpy(ratings.values[keys]).to(device),
         torch.from_numpy(np.asarray(users, dtype=np.int64)).to(device),
         torch.from_numpy(keys).to(device),

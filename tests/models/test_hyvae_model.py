@@ -1,5 +1,6 @@
 """Hy-VAE: the contract for both presets, and every equation against a dense transcription."""
 
+import copy
 from dataclasses import replace
 
 import dense_hyvae
@@ -10,10 +11,11 @@ from contract import ModelContract
 
 from hyvae.errors import ConfigError
 from hyvae.models import hyvae
-from hyvae.models.base import Step
+from hyvae.models.base import RatingBlock, Step
 from hyvae.models.hyvae import HyVAE
 from hyvae.models.settings import configure
-from hyvae.nn.hiding import hidden_ratings
+from hyvae.nn.hiding import visible_ratings
+from hyvae.nn.sparse import SparsePattern
 from hyvae.ratings import Ratings
 from hyvae.scoring import rating_block
 
@@ -82,7 +84,9 @@ def step_of(block, number=1, progress=1.0):
 
 
 def parts_of(model, block, step):
-    return model.loss(block, model.shared(block, step), step) | model.regularisation()
+    weights = dict(model.named_parameters())
+    squares = [penalty * weights[name].square().sum() for name, penalty in model.penalties().items()]
+    return model.loss(block, model.shared(block, step), step) | ({"l2": sum(squares)} if squares else {})
 
 
 def weights_of(model):
@@ -312,7 +316,7 @@ class TestPredictionMatchesTraining:
 
 class TestTwoSided:
     def hidden_of(self, model, block, number=1):
-        hidden = hidden_ratings(5, number, block.keys, model.config.hide).numpy()
+        hidden = (visible_ratings(5, number, block.keys, model.config.hide) == 0).numpy()
         out = np.zeros(block.pattern.shape, dtype=bool)
         out[block.pattern.row[hidden], block.pattern.col[hidden]] = True
         return out
@@ -384,7 +388,7 @@ class TestTwoSided:
         predictions(model, block), predictions(plain, block)
         with torch.no_grad():
             correction = (model.encode(block) - plain.encode(block))[:, :-1].numpy()
-            missed = block.values - model.mean - model.item_effect[block.pattern.col] - model._cross_fitted(block)
+            missed = model._cross_fitted_residuals(block)
         for user in (0, 13, N_USERS - 1):
             at = slice(int(block.pattern.crow[user]), int(block.pattern.crow[user + 1]))
             Q = model.item_rows[block.pattern.col[at], :-1].numpy()
@@ -424,8 +428,8 @@ def seen_in_a_step(model, block, step):
         return recorded["code"], mean, log_variance
 
     def record_outputs(code, shared, pattern):
-        recorded["output"], deep = outputs(code, shared, pattern)
-        return recorded["output"], deep
+        recorded["output"], *others = outputs(code, shared, pattern)
+        return recorded["output"], *others
 
     torch.manual_seed(6)
     model.train()
@@ -442,7 +446,7 @@ class TestHiddenRatings:
     def case(self, small_ratings):
         model, block = build(small_ratings, vae_loss=0.0)
         step = step_of(block, number=3)
-        hidden = hidden_ratings(5, 3, block.keys, model.config.hide)
+        hidden = visible_ratings(5, 3, block.keys, model.config.hide) == 0
         return model, block, step, hidden
 
     def test_a_hidden_rating_reaches_no_prediction(self, case):
@@ -485,6 +489,13 @@ class TestHiddenRatings:
         assert not torch.equal(recorded["mean"], later["mean"])
 
 
+def cross_fitted(model, block):
+    """Cross-fitted predictions of a block's own ratings, to the 12th digit."""
+    with torch.no_grad():
+        missed = model._cross_fitted_residuals(block)
+    return (block.values - model.mean - model.item_effect[block.pattern.col] - missed).numpy().round(12)
+
+
 class TestCrossFitting:
     @pytest.fixture
     def case(self, small_ratings):
@@ -494,16 +505,29 @@ class TestCrossFitting:
 
     def test_no_rating_reaches_its_own_prediction(self, case):
         model, block = case
-        with torch.no_grad():
-            before = model._cross_fitted(block)
-            for at in (0, 7, 100, block.pattern.nnz - 1):
-                assert model._cross_fitted(perturbed(block, at))[at] == before[at]
+        before = cross_fitted(model, block)
+        for at in (0, 7, 100, block.pattern.nnz - 1):
+            assert cross_fitted(model, perturbed(block, at))[at] == before[at]
+
+    def test_each_prediction_is_by_an_encoding_of_the_other_folds(self, case):
+        model, block = case
+        user = slice(int(block.pattern.crow[4]), int(block.pattern.crow[5]))
+        fold = np.arange(user.stop - user.start) % hyvae.CROSS_FIT_FOLDS
+        predicted = cross_fitted(model, block)[user]
+        plain = copy.copy(model)
+        plain.config = model.config.model_copy(update={"refine": None})
+        for held_out in range(hyvae.CROSS_FIT_FOLDS):
+            items = block.pattern.col[user][fold != held_out]
+            others = SparsePattern((1, N_ITEMS), torch.tensor([0, len(items)]), items)
+            code = plain.encode(RatingBlock(others, block.values[user][fold != held_out]))
+            scores = (code[:, :-1] @ model.item_rows[:, :-1].T + code[:, -1:] - model.mean)[0]
+            asked = block.pattern.col[user][fold == held_out]
+            np.testing.assert_allclose(predicted[fold == held_out], scores[asked].numpy(), atol=1e-10)
 
     def test_a_rating_reaches_the_others_of_its_user_only(self, case):
         model, block = case
         own = slice(int(block.pattern.crow[4]), int(block.pattern.crow[5]))
-        with torch.no_grad():
-            moved = model._cross_fitted(block) != model._cross_fitted(perturbed(block, own.start))
+        moved = torch.from_numpy(cross_fitted(model, block) != cross_fitted(model, perturbed(block, own.start)))
         assert not moved[: own.start].any()
         assert not moved[own.stop :].any()
         fold = torch.arange(own.stop - own.start) % hyvae.CROSS_FIT_FOLDS
@@ -512,10 +536,9 @@ class TestCrossFitting:
     def test_a_single_rating_is_predicted_by_an_empty_history(self, small_ratings, case):
         model, _ = case
         single = double(rating_block(small_ratings.take(np.array([3]))))
-        with torch.no_grad():
-            before, after = model._cross_fitted(single), model._cross_fitted(perturbed(single, 0))
-        assert torch.equal(before, after)
-        assert torch.isfinite(before).all()
+        before, after = cross_fitted(model, single), cross_fitted(model, perturbed(single, 0))
+        assert before == after
+        assert np.isfinite(before).all()
 
 
 # -- settings that do not fit together ------------------------------------------------------------------

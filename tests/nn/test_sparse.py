@@ -1,5 +1,7 @@
 """Sparse products against dense autograd, and patterns against scipy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse as sp
 
-from hyvae.nn import sparse
-from hyvae.nn.sparse import SparsePattern, sampled_product, sparse_product
+from hyvae.errors import DataError
+from hyvae.nn import kernels, sparse
+from hyvae.nn.sparse import (
+    SparsePattern,
+    at_columns,
+    paired_product,
+    sampled_product,
+    sampled_product_in_parts,
+    sparse_product,
+)
 
 WIDTH = 3
+
+
+@pytest.fixture(autouse=True, params=["compiled", "torch"])
+def way(request, monkeypatch):
+    """Everything here holds for both ways of computing it."""
+    if request.param == "torch":
+        monkeypatch.setattr(kernels, "_compiled", {})
+    elif not kernels.compiled():
+        pytest.skip("no kernels were compiled")
 
 
 def pattern_of(mask):
@@ -66,11 +85,6 @@ class TestPattern:
         assert torch.equal(pattern.matrix(values).to_dense(), dense(pattern, values))
 
     @masks
-    def test_matrix_t_is_the_transpose(self, mask):
-        pattern, values, _, _ = random_case(mask)
-        assert torch.equal(pattern.matrix_t(values).to_dense(), dense(pattern, values).T)
-
-    @masks
     def test_transpose_is_scipys(self, mask):
         pattern, values, _, _ = random_case(mask)
         csr = sp.csr_array((values.numpy(), pattern.col.numpy(), pattern.crow.numpy()), shape=pattern.shape)
@@ -80,38 +94,42 @@ class TestPattern:
         assert values[pattern.transpose.order].tolist() == csc.data.tolist()
 
     @masks
-    def test_the_transposed_pattern_is_the_patterns_of_the_transpose(self, mask):
-        pattern, wanted = pattern_of(mask).T, pattern_of(mask.T)
-        assert pattern.shape == wanted.shape
-        assert torch.equal(pattern.crow, wanted.crow)
-        assert torch.equal(pattern.col, wanted.col)
-
-    @masks
-    def test_transposing_twice_gives_the_pattern_back(self, mask):
-        pattern = pattern_of(mask)
-        twice = pattern.T.T
-        assert twice.shape == pattern.shape
-        assert torch.equal(twice.crow, pattern.crow)
-        assert torch.equal(twice.col, pattern.col)
-        order = pattern.transpose.order[pattern.T.transpose.order]
-        assert torch.equal(order, torch.arange(pattern.nnz))
+    def test_the_touched_transpose_leaves_out_empty_columns(self, mask):
+        pattern = replace(pattern_of(mask), row_gradients=True)
+        t, whole = pattern.transpose, pattern_of(mask).transpose
+        assert t.touched.tolist() == np.flatnonzero(mask.any(0)).tolist()
+        assert t.crow.tolist() == [0, *whole.crow[1:][t.touched].tolist()]
+        assert t.col.tolist() == whole.col.tolist()
+        assert t.order.tolist() == whole.order.tolist()
 
     @given(any_mask, st.randoms(use_true_random=False))
     @settings(max_examples=60, deadline=None)
-    def test_where_is_the_pattern_of_the_kept_entries(self, mask, random):
+    def test_hidden_is_the_pattern_of_the_entries_that_are_not_visible(self, mask, random):
         pattern = pattern_of(mask)
-        keep = torch.tensor([random.random() < 0.5 for _ in range(pattern.nnz)], dtype=torch.bool)
-        kept, wanted = pattern.where(keep), pattern_of(dense(pattern, keep.double()).numpy() > 0)
-        for got, want in ((kept, wanted), (kept.T, wanted.T)):
-            assert got.shape == want.shape
-            assert torch.equal(got.crow, want.crow)
-            assert torch.equal(got.col, want.col)
-        # the transpose that `where` hands on is the one that would have been computed
-        assert torch.equal(kept.transpose.order, wanted.transpose.order)
+        visible = torch.tensor([random.random() < 0.5 for _ in range(pattern.nnz)], dtype=torch.float32)
+        hidden, places = pattern.hidden(visible)
+        wanted = pattern_of(dense(pattern, visible == 0).numpy() > 0)
+        assert hidden.shape == wanted.shape
+        assert torch.equal(hidden.crow, wanted.crow)
+        assert torch.equal(hidden.col, wanted.col)
+        assert places.tolist() == torch.nonzero(visible == 0)[:, 0].tolist()
+
+    @masks
+    def test_rows_are_a_part_of_the_matrix(self, mask):
+        pattern, values, _, _ = random_case(mask)
+        last = len(mask)
+        part = pattern.rows(last // 2, last)
+        wanted = dense(pattern, values)[last // 2 :]
+        assert torch.equal(dense(part, values[pattern.crow[last // 2] :]), wanted)
+
+    def test_too_many_entries_for_an_index_are_refused(self, monkeypatch):
+        monkeypatch.setattr(sparse, "_MOST_ENTRIES", 3)
+        with pytest.raises(DataError, match="more than one block can hold"):
+            SparsePattern.from_numpy(np.array([0, 4]), np.arange(4), 4)
 
     def test_from_numpy_takes_any_integer_type(self):
         pattern = SparsePattern.from_numpy(np.array([0, 1], np.uint8), np.array([2], np.int32), 4)
-        assert pattern.crow.dtype == pattern.col.dtype == torch.int64
+        assert (pattern.crow.dtype, pattern.col.dtype) == (torch.int64, torch.int32)
         assert pattern.shape == (1, 4)
 
 
@@ -183,28 +201,106 @@ class TestSampledProduct:
         torch.testing.assert_close(sampled_product(left, columns, pattern), wanted)
 
 
+class TestTransposedProduct:
+    @masks
+    def test_value_and_gradient_are_dense_autograds(self, mask):
+        pattern, values, table, weight = random_case(mask)
+        ours, theirs = table.clone().requires_grad_(), table.clone().requires_grad_()
+        product = sparse_product(values, ours, pattern, transposed=True)
+        wanted = dense(pattern, values).T @ theirs
+        torch.testing.assert_close(product, wanted)
+        (product * weight).sum().backward()
+        (wanted * weight).sum().backward()
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+class TestPairedProduct:
+    @pytest.mark.parametrize("transposed", [False, True])
+    @masks
+    def test_is_the_sum_of_two_products(self, mask, transposed):
+        pattern, values, *sides = random_case(mask)
+        seen = (torch.arange(pattern.nnz) % 3 > 0).double()
+        values = values * seen
+        table, weight = reversed(sides) if not transposed else sides
+        tables = [table.clone().requires_grad_(), (2 - table).requires_grad_()]
+        copies = [t.detach().clone().requires_grad_() for t in tables]
+        product = paired_product(values, tables[0], seen, tables[1], pattern, transposed)
+        matrices = [dense(pattern, v) for v in (values, seen)]
+        wanted = sum((m.T if transposed else m) @ t for m, t in zip(matrices, copies, strict=True))
+        torch.testing.assert_close(product, wanted)
+        (product * weight).sum().backward()
+        (wanted * weight).sum().backward()
+        for ours, theirs in zip(tables, copies, strict=True):
+            torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+class TestSampledProductInParts:
+    @masks
+    def test_parts_and_gradients_are_dense_autograds(self, mask):
+        pattern, values, left, right = random_case(mask)
+        ours = [left.clone().requires_grad_(), right.clone().requires_grad_()]
+        theirs = [left.clone().requires_grad_(), right.clone().requires_grad_()]
+        first, second = sampled_product_in_parts(*ours, pattern, 1)
+        at = pattern.row, pattern.col
+        wanted = [(theirs[0][:, part] @ theirs[1][:, part].T)[at] for part in (slice(0, 1), slice(1, None))]
+        torch.testing.assert_close([first, second], wanted)
+        (first * values + second.square()).sum().backward()
+        (wanted[0] * values + wanted[1].square()).sum().backward()
+        torch.testing.assert_close([t.grad for t in ours], [t.grad for t in theirs])
+
+
+class TestAtColumns:
+    @masks
+    def test_value_and_gradient(self, mask):
+        pattern, values, _, right = random_case(mask)
+        vector = right[:, 0].clone().requires_grad_()
+        entries = at_columns(vector, pattern)
+        assert torch.equal(entries, vector[pattern.col])
+        (entries * values).sum().backward()
+        torch.testing.assert_close(vector.grad, dense(pattern, values).sum(0))
+
+
+class TestRowGradients:
+    """Gradients that hold the touched rows alone."""
+
+    @masks
+    def test_are_the_dense_ones(self, mask):
+        pattern, values, left, right = random_case(mask)
+        rows_only = replace(pattern, row_gradients=True)
+
+        def gradients(pattern):
+            tables = [right.clone().requires_grad_() for _ in range(4)]
+            seen = torch.ones_like(values)
+            out = sparse_product(values, tables[0], pattern) + paired_product(
+                values, tables[1], seen, tables[2], pattern
+            )
+            loss = (out * left).sum() + (sampled_product(left, tables[3], pattern) * values).sum()
+            loss.backward()
+            return [table.grad for table in tables]
+
+        for sparse_gradient, gradient in zip(gradients(rows_only), gradients(pattern), strict=True):
+            assert sparse_gradient.is_sparse
+            assert sparse_gradient._values().shape[0] == int(mask.any(0).sum())
+            torch.testing.assert_close(sparse_gradient.to_dense(), gradient)
+
+
 class TestGathering:
     """The path of CPU builds without MKL."""
 
     @pytest.mark.parametrize("chunk", [1, 4, 1000])
     @masks
     def test_equals_the_dense_product_over_any_chunks(self, mask, chunk, monkeypatch):
-        monkeypatch.setattr(sparse, "_GATHER_CHUNK", chunk)
+        monkeypatch.setattr(kernels, "_GATHER_CHUNK", chunk)
         pattern, _, left, right = random_case(mask)
         wanted = (left @ right.T)[pattern.row, pattern.col]
-        torch.testing.assert_close(sparse._sample_by_gathering(left, right, pattern), wanted)
-
-    @pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch has no MKL: there is no kernel path")
-    def test_equals_the_kernel(self):
-        pattern, _, left, right = random_case(FULL)
-        by_kernel = sparse._sample_by_kernel(left, right, pattern)
-        torch.testing.assert_close(sparse._sample_by_gathering(left, right, pattern), by_kernel)
+        torch.testing.assert_close(kernels._sample_by_gathering(pattern.crow, pattern.col, left, right), wanted)
 
     def test_is_chosen_without_mkl_and_has_the_same_gradients(self, monkeypatch):
         pattern, values, left, right = random_case(FULL)
+        monkeypatch.setattr(kernels, "_compiled", {})
         monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
-        monkeypatch.setattr(sparse, "_sample_by_kernel", lambda *_: pytest.fail("the kernel was called"))
-        monkeypatch.setattr(sparse, "_GATHER_CHUNK", 5)
+        monkeypatch.setattr(torch.sparse, "sampled_addmm", lambda *_, **__: pytest.fail("the kernel was called"))
+        monkeypatch.setattr(kernels, "_GATHER_CHUNK", 5)
         left.requires_grad_(), right.requires_grad_()
         (sampled_product(left, right, pattern) * values).sum().backward()
         torch.testing.assert_close(left.grad, dense(pattern, values) @ right.detach())

@@ -20,7 +20,7 @@ from hyvae.models.hyvae import HyVAE as HyVAEModule
 from hyvae.models.settings import configure
 from hyvae.training import Checkpointing, checkpoint_path, train
 from hyvae.training.checkpoint import Keeper, read_checkpoint
-from hyvae.training.trainer import OPTIMISERS
+from hyvae.training.trainer import OPTIMISERS, parameter_groups
 
 WIDTHS = {"hidden": 8, "latent": 3, "deep_layers": (4,)}
 OVERFITTING = {**WIDTHS, "decoder": 5, "learning_rate": 0.05, "batch_users": 16, "center": "global", "l2": 0.0}
@@ -197,7 +197,7 @@ class TestFile:
         stop(training, parts, path, 2)
         state = read_checkpoint(path)[0]
         model, _ = run(training, parts, validation=False)
-        fresh = OPTIMISERS[name](list(model.parameters()), 1.0)
+        fresh = OPTIMISERS[name](parameter_groups(model), 1.0)
         fresh.load_state_dict(state.optimiser)
         again = fresh.state_dict()
         assert again["state"].keys() == state.optimiser["state"].keys() == set(range(len(list(model.parameters()))))

@@ -18,6 +18,7 @@ from hyvae.nn.schedules import one_cycle
 from hyvae.ratings import Ratings, Vocabulary
 from hyvae.scoring import predict_pairs
 from hyvae.training import train, trainer
+from hyvae.training.optimisers import RMSprop
 
 SMALL = {
     "default": {"hidden": 8, "latent": 3, "deep_layers": (4,), "epochs": 4, "patience": None},
@@ -68,8 +69,8 @@ class Plain(RatingModel):
         error = on.values - shared["level"][on.pattern.col]
         return {"rec": error.square().sum() / (step.n_targets or step.n_ratings)}
 
-    def regularisation(self):
-        return {"l2": 0.01 * self.level.square().sum()}
+    def penalties(self):
+        return {"level": 0.01}
 
     def finish(self, train):
         with torch.no_grad():
@@ -87,7 +88,7 @@ def train_plain(ratings, **plan):
 @pytest.fixture
 def sgd(monkeypatch):
     """Plain gradient steps, so that weights tell gradients."""
-    monkeypatch.setitem(trainer.OPTIMISERS, "adam", lambda parameters, lr: torch.optim.SGD(parameters, lr=lr))
+    monkeypatch.setitem(trainer.OPTIMISERS, "adam", lambda groups, lr: torch.optim.SGD(groups, lr=lr))
 
 
 # -- the same again -------------------------------------------------------------------------------------
@@ -167,11 +168,23 @@ class TestSteps:
         sums = np.bincount(small_ratings.indices, small_ratings.values, small_ratings.n_items)
         np.testing.assert_allclose(model.level.detach(), 0.5 * 2 * sums / len(small_ratings), rtol=1e-5)
 
-    def test_regularisation_counts_once_a_step_whatever_the_blocks(self, small_ratings):
+    def test_a_penalty_counts_once_a_step_whatever_the_blocks(self, small_ratings):
         histories = [train_plain(small_ratings, epochs=2, batch_users=None, block_users=b)[1] for b in (7, 4096)]
         one, whole = (history.epochs[-1].parts["l2"] for history in histories)
         assert one == pytest.approx(whole, rel=1e-5)
         assert whole > 0
+
+    def test_a_penalty_is_the_gradient_of_its_part(self, small_ratings, sgd):
+        model, _ = train_plain(small_ratings, epochs=1, batch_users=None, learning_rate=0.5)
+        before = model.level.detach().clone()
+        train(model, small_ratings, TrainingPlan(epochs=1, batch_users=None, learning_rate=0.5))
+        gradient = torch.zeros_like(before).index_add_(
+            0,
+            torch.from_numpy(small_ratings.indices),
+            before[small_ratings.indices] - torch.from_numpy(small_ratings.values),
+        )
+        wanted = before - 0.5 * (2 * gradient / len(small_ratings) + 2 * 0.01 * before)
+        torch.testing.assert_close(model.level.detach(), wanted)
 
     @pytest.mark.parametrize("batch_users", [None, 40])
     @pytest.mark.parametrize("branches", ["deep", "both"])
@@ -225,7 +238,7 @@ class TestSteps:
         wanted = [0.01 * one_cycle(k / 10) for k in range(10)]
         assert [report.learning_rate for report in reports] == pytest.approx(wanted)
 
-    @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("rmsprop", torch.optim.RMSprop)])
+    @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("rmsprop", RMSprop)])
     def test_the_plan_names_the_optimiser(self, name, kind):
         optimiser = trainer.OPTIMISERS[name]([nn.Parameter(torch.zeros(1))], 0.3)
         assert isinstance(optimiser, kind)
@@ -403,7 +416,7 @@ class TestNotANumber:
 
     def test_a_part_that_is_infinite_is_named(self, small_ratings):
         class Infinite(Plain):
-            def regularisation(self):
+            def loss(self, *arguments):
                 return {"penalty": self.level.sum() + torch.inf}
 
         model = Infinite(small_ratings.n_users, small_ratings.n_items)

@@ -43,7 +43,7 @@ class TrainingPlan(Config):
     batch_users: int | None = Field(
         500, gt=0, description="users in one optimiser step; none: one step is a pass over all users"
     )
-    block_users: int = Field(4096, gt=0, description="users encoded at a time within a step: bounds the memory")
+    block_users: int = Field(32768, gt=0, description="users encoded at a time within a step: bounds the memory")
     validate_every: int = Field(1, gt=0, description="epochs between two looks at the validation part")
     patience: int | None = Field(
         10, gt=0, description="validations without a better RMSE before training stops; none: never stops early"
@@ -95,6 +95,16 @@ class RatingBlock:
     def counts(self) -> Tensor:
         """Number of ratings of each row, shape (n_rows,), in the type of the values."""
         return self.pattern.crow.diff().to(self.values.dtype)
+
+    def rows(self, start: int, stop: int) -> RatingBlock:
+        """Some consecutive rows as a block that shares this one's memory."""
+        entries = slice(int(self.pattern.crow[start]), int(self.pattern.crow[stop]))
+        return RatingBlock(
+            self.pattern.rows(start, stop),
+            self.values[entries],
+            None if self.users is None else self.users[start:stop],
+            None if self.keys is None else self.keys[entries],
+        )
 
 
 class Step(NamedTuple):
@@ -177,8 +187,12 @@ class RatingModel(nn.Module, ABC):
         """
         return {}
 
-    def regularisation(self) -> LossParts:
-        """Named scalar parts that count once a step, whatever the blocks."""
+    def penalties(self) -> dict[str, float]:
+        """λ of each parameter, by name, whose λ · summed squares count in the loss, once a step.
+
+        The optimiser adds their gradient, so that no step makes another copy of the tables for it. In mini-batches of
+        users it leaves out the rows of tables that the batch does not touch.
+        """
         return {}
 
     @abstractmethod

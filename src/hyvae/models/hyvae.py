@@ -17,21 +17,29 @@ from typing import ClassVar, Literal, Self
 import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+from torch.nn.functional import pad
 
 from hyvae.errors import ConfigError
 from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan
+from hyvae.nn import kernels
 from hyvae.nn.biases import fit_biases, fold_in_user_bias
 from hyvae.nn.fusion import DenseFusion
-from hyvae.nn.hiding import hidden_ratings
+from hyvae.nn.hiding import dropout, visible_ratings
 from hyvae.nn.latent import LOG_VARIANCE_RANGE, expected_relu, kl_to_standard_normal, sample
 from hyvae.nn.ordinal import OrdinalHead
 from hyvae.nn.refinement import solve_refinement
 from hyvae.nn.schedules import kl_weight
-from hyvae.nn.sparse import SparsePattern, sampled_product, sparse_product
+from hyvae.nn.sparse import (
+    SparsePattern,
+    at_columns,
+    paired_product,
+    sampled_product,
+    sampled_product_in_parts,
+    sparse_product,
+)
 
 ACTIVATIONS = {"relu": torch.relu, "selu": torch.selu, "tanh": torch.tanh}
-# tenths: a tenth hidden is what training does, and ten passes are all that every rating needs to be hidden once
+# tenths: a tenth hidden is what training does
 CROSS_FIT_FOLDS = 10
 
 
@@ -277,25 +285,28 @@ class HyVAE(RatingModel):
         self,
         pattern: SparsePattern,
         values: Tensor,
-        weights: Tensor | None,
+        seen: Tensor | None,
         tables: tuple[Tensor, Tensor | None],
         bias: Tensor,
+        columns: bool = False,
     ) -> Tensor:
-        """Shared layer of rows (or columns) of centred ratings, those of weight 0 unseen; (n_rows, hidden)."""
+        """Shared layer of rows (or columns) of centred ratings, which are 0 where `seen` is; (n, hidden)."""
         rating_table, presence_table = tables
-        seen = torch.ones_like(values) if weights is None else weights
-        count = _row_sums(seen, pattern)
-        values = values * seen
+        sums = pattern.column_sums if columns else pattern.row_sums
+        seen = torch.ones_like(values) if seen is None else seen
+        count = sums(seen)
         filled: Tensor | float = 0.0
         if self.config.fill == "user_mean":
             # a row whose gaps hold its mean m is m everywhere plus what its ratings differ from m: sparse again
-            mean = _row_sums(values, pattern) / count.clamp_min(1.0)
-            values = values - mean[pattern.row] * seen
+            mean = sums(values) / count.clamp_min(1.0)
+            effect = {"col": mean} if columns else {"row": mean}
+            values = pattern.residuals(values, seen, **effect)
             filled = mean.unsqueeze(1) * rating_table.sum(0)
-        total = sparse_product(values, rating_table, pattern) + filled
-        if presence_table is not None:
-            total = total + sparse_product(seen, presence_table, pattern)
-        return self._to_hidden(total, count, bias)
+        if presence_table is None:
+            total = sparse_product(values, rating_table, pattern, columns)
+        else:
+            total = paired_product(values, rating_table, seen, presence_table, pattern, columns)
+        return self._to_hidden(total + filled, count, bias)
 
     def _to_hidden(self, total: Tensor, count: Tensor, bias: Tensor) -> Tensor:
         if self.config.row_scaling:
@@ -352,9 +363,9 @@ class HyVAE(RatingModel):
             self.mean.copy_(biases.mean)
             self.item_effect.copy_(biases.item)
             self.user_effect.copy_(biases.user)
-        baseline = self.mean + self.item_effect[train.pattern.col] + self.user_effect[train.pattern.row]
+        centred = train.pattern.residuals(train.values, None, self.mean, self.user_effect, self.item_effect)
         # ratings that centring explains altogether leave no variance to divide by
-        self.residual_variance.copy_((train.values - baseline).var(correction=0).clamp_min(1e-6))
+        self.residual_variance.copy_(centred.var(correction=0).clamp_min(1e-6))
         if c.decoder is None and c.l2_against == "sum":
             # z is standard normal a priori; every other code has the prior variance s² / l2 that its L2 term means
             self.z_scale.copy_((self.residual_variance / c.l2).sqrt())
@@ -376,7 +387,7 @@ class HyVAE(RatingModel):
         if not self.config.hide or step.n_targets is not None:
             return None
         assert block.keys is not None
-        return (~hidden_ratings(step.seed, step.number, block.keys, self.config.hide)).to(block.values.dtype)
+        return visible_ratings(step.seed, step.number, block.keys, self.config.hide).to(block.values.dtype)
 
     def _item_rows(
         self, train: RatingBlock, weights: Tensor | None, mean: Tensor, item: Tensor, user: Tensor
@@ -388,13 +399,14 @@ class HyVAE(RatingModel):
     def _encoded_items(
         self, train: RatingBlock, weights: Tensor | None, mean: Tensor, item: Tensor, user: Tensor
     ) -> Tensor:
-        columns, order = train.pattern.T, train.pattern.transpose.order
-        centred = train.values[order] - mean - item[columns.row] - user[columns.col]
-        return self._encode_columns(columns, centred, None if weights is None else weights[order])
+        centred = train.pattern.residuals(train.values, weights, mean, user, item)
+        return self._encode_columns(train.pattern, centred, weights, columns=True)
 
-    def _encode_columns(self, columns: SparsePattern, centred: Tensor, weights: Tensor | None) -> Tensor:
+    def _encode_columns(
+        self, pattern: SparsePattern, centred: Tensor, seen: Tensor | None, columns: bool = False
+    ) -> Tensor:
         tables = self.user_rating_table, self.user_presence_table
-        return self.to_item_row(self._encode_rows(columns, centred, weights, tables, self.item_hidden_bias))
+        return self.to_item_row(self._encode_rows(pattern, centred, seen, tables, self.item_hidden_bias, columns))
 
     def loss(self, block: RatingBlock, shared: Shared, step: Step, targets: RatingBlock | None = None) -> LossParts:
         """L_rec + β·L_KL + L_Deep (eq. 9) of one block of users, on the ratings that the step hides (or on all)."""
@@ -403,30 +415,33 @@ class HyVAE(RatingModel):
         pattern, visible = block.pattern, self._visible(block, step)
         # validation users need not be training users: then their ratings tell their effect
         effect = shared["user_effect"][block.users] if targets is None else self._user_effect(block)
-        centred = _centred(block, shared, effect)
         code, mean, log_variance = self._branches(
-            self._encode_rows(pattern, centred, visible, self._user_tables(), self.hidden_bias)
+            self._encode_rows(
+                pattern, _centred(block, shared, effect, visible), visible, self._user_tables(), self.hidden_bias
+            )
         )
         if self.user_vectors is not None:
             code = code + self.user_vectors[block.users]
-        ratings = block.values
-        if visible is not None:
-            hidden = visible == 0
-            pattern, centred, ratings = pattern.where(hidden), centred[hidden], ratings[hidden]
+        if targets is not None:
+            pattern, ratings = targets.pattern, targets.values
+            centred = _centred(targets, shared, effect)
+        elif visible is not None:
+            pattern, places = pattern.hidden(visible)
+            ratings = block.values[places]
+            centred = _centred(RatingBlock(pattern, ratings), shared, effect)
+        else:
+            ratings, centred = block.values, _centred(block, shared, effect)
         # the expected number of hidden ratings, so that blocks on any machine divide by the same number
         n_ratings = step.n_ratings * (c.hide or 1.0)
         total = float(step.n_users) if c.loss_reduction == "user" else n_ratings
         if targets is not None:
             assert step.n_targets is not None
-            pattern, centred, ratings = targets.pattern, _centred(targets, shared, effect), targets.values
             # as if there were as many of them as training has, so that both losses are in one unit
             total *= step.n_targets / n_ratings
 
-        output, deep_output = self._outputs(code, shared, pattern)
+        output, alone, deep_output = self._outputs(code, shared, pattern)
         parts = {"rec": self._misfit(output, centred, ratings) / total}
-        if c.vae_loss and c.branches == "both":
-            z = self.widths[0]
-            alone = sampled_product(code[:, :z], shared["item_rows"][:, :z], pattern) + self._head_bias_at(pattern)
+        if alone is not None:
             parts["rec"] = (1 - c.vae_loss) * parts["rec"]
             parts["vae"] = c.vae_loss * self._misfit(alone, centred, ratings) / total
         if deep_output is not None:
@@ -447,33 +462,40 @@ class HyVAE(RatingModel):
             return -2 * self.residual_variance * self.ordinal.log_likelihood(score, ratings).sum()
         return (centred - output).square().sum()
 
-    def _outputs(self, code: Tensor, shared: Shared, pattern: SparsePattern) -> tuple[Tensor, Tensor | None]:
-        """x̂ (or log π, eq. 2) and, where it has a loss of its own, V_D, at the positions of `pattern`; (nnz,)."""
+    def _outputs(
+        self, code: Tensor, shared: Shared, pattern: SparsePattern
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """x̂ (or log π, eq. 2) at the positions of `pattern`, (nnz,), and what has a loss of its own.
+
+        These are the variational branch's part of x̂, and V_D.
+        """
         if self.config.fusion == "dense":
             fused, deep = self.fusion(code)
             if self.config.likelihood == "multinomial":
                 fused = torch.log_softmax(fused, 1)
             at = pattern.row, pattern.col
-            return fused[at], deep[at] if self._deep_has_own_output else None
-        output = sampled_product(code, shared["item_rows"], pattern) + self._head_bias_at(pattern)
+            return fused[at], None, deep[at] if self._deep_has_own_output else None
+        bias = 0.0 if self.config.center == "biases" else at_columns(self.head_bias, pattern)
+        z, alone = self.widths[0], None
+        if self.config.vae_loss and self.config.branches == "both":
+            first, second = sampled_product_in_parts(code, shared["item_rows"], pattern, z)
+            output, alone = first + second + bias, first + bias
+        else:
+            output = sampled_product(code, shared["item_rows"], pattern) + bias
         if not self._deep_has_own_output:
-            return output, None
-        deep = sampled_product(code[:, self.widths[0] :], self.deep_rows, pattern)
-        return output, deep + self.deep_bias[pattern.col]
+            return output, alone, None
+        deep = sampled_product(code[:, z:], self.deep_rows, pattern)
+        return output, alone, deep + at_columns(self.deep_bias, pattern)
 
-    def _head_bias_at(self, pattern: SparsePattern) -> Tensor | float:
-        return 0.0 if self.config.center == "biases" else self.head_bias[pattern.col]
-
-    def regularisation(self) -> LossParts:
-        """λ · summed squares of the weights in scope; biases are free."""
+    def penalties(self) -> dict[str, float]:
+        """λ of the weights in scope; biases are free."""
         prefixes = (
             ("",) if self.config.l2_scope == "all" else ("deep.", "decode_deep.", "fusion.outputs.1", "deep_rows")
         )
-        weights = [p for name, p in self.named_parameters() if p.dim() == 2 and name.startswith(prefixes)]
-        if not self.config.l2 or not weights:
+        if not self.config.l2:
             return {}
-        scale = self.config.l2 / (self.n_ratings if self.config.l2_against == "sum" else 1)
-        return {"l2": scale * torch.stack([torch.linalg.vector_norm(weight).square() for weight in weights]).sum()}
+        weight = self.config.l2 / (self.n_ratings if self.config.l2_against == "sum" else 1)
+        return {name: weight for name, p in self.named_parameters() if p.dim() == 2 and name.startswith(prefixes)}
 
     # -- answering ------------------------------------------------------------------------------------
 
@@ -504,8 +526,8 @@ class HyVAE(RatingModel):
     @torch.no_grad()
     def posterior(self, block: RatingBlock) -> tuple[Tensor, Tensor] | None:
         """μ and log σ² of q(z|x) (eq. 5), in units of z."""
-        taste = block.values - self.mean - self.item_effect[block.pattern.col]
-        centred = taste - self._user_effect(block)[block.pattern.row]
+        effect = self._user_effect(block)
+        centred = block.pattern.residuals(block.values, None, self.mean, effect, self.item_effect)
         hidden = self._encode_rows(block.pattern, centred, None, self._user_tables(), self.hidden_bias)
         _, mean, log_variance = self._branches(hidden)
         return None if mean is None or log_variance is None else (mean, log_variance)
@@ -514,15 +536,11 @@ class HyVAE(RatingModel):
     def encode(self, block: RatingBlock) -> Tensor:
         """Codes of users, refined where the config says so; the last column is what the centring took away."""
         c, pattern = self.config, block.pattern
-        if c.likelihood == "multinomial":
-            offset = _row_sums(block.values, pattern)  # N_u of eq. 3
-        else:
-            offset = self.mean.expand(pattern.shape[0])
-        taste = block.values - self.mean - self.item_effect[pattern.col]
+        multinomial = c.likelihood == "multinomial"
+        offset = pattern.row_sums(block.values) if multinomial else self.mean.expand(len(block.counts))  # N_u of eq. 3
         effect = self._user_effect(block)
-        code, _, _ = self._branches(
-            self._encode_rows(pattern, taste - effect[pattern.row], None, self._user_tables(), self.hidden_bias)
-        )
+        centred = pattern.residuals(block.values, None, self.mean, effect, self.item_effect)
+        code, _, _ = self._branches(self._encode_rows(pattern, centred, None, self._user_tables(), self.hidden_bias))
         if c.refine is not None:
             code = code + self._refinement(block, c.refine)
         return torch.cat([code, (offset + effect).unsqueeze(1)], 1)
@@ -535,31 +553,41 @@ class HyVAE(RatingModel):
 
     def _refinement(self, block: RatingBlock, strength: float) -> Tensor:
         """What the ratings of each row say of its code beyond their encoding, in closed form; (n_rows, width)."""
-        taste = block.values - self.mean - self.item_effect[block.pattern.col]
-        residuals = taste - self._cross_fitted(block)
+        residuals = self._cross_fitted_residuals(block)
         return solve_refinement(residuals, self.item_rows[:, :-1], block.pattern, strength)
 
-    def _cross_fitted(self, block: RatingBlock) -> Tensor:
-        """Predictions of a user's own ratings above μ + b_i, each by an encoding that did not see it; (nnz,).
+    def _cross_fitted_residuals(self, block: RatingBlock) -> Tensor:
+        """A user's own ratings less their predictions, each by an encoding that did not see it; (nnz,).
 
-        Residuals that the encoder has seen are optimistic, and would spoil the refinement.
+        Residuals that the encoder has seen are optimistic, and would spoil the refinement. Every rating is summed once,
+        with its fold, and not once for each of the other folds.
         """
-        c, pattern = self.config, block.pattern
-        taste = block.values - self.mean - self.item_effect[pattern.col]
-        fold = (torch.arange(pattern.nnz, device=taste.device) - pattern.crow[pattern.row]) % CROSS_FIT_FOLDS
-        head_bias = (self.item_bias - self.item_effect)[pattern.col]
-        predictions = torch.zeros_like(taste)
-        for held_out in range(min(CROSS_FIT_FOLDS, int(block.counts.max()) if pattern.nnz else 0)):
-            seen = (fold != held_out).to(taste.dtype)
-            effect = torch.zeros_like(block.counts)
-            if c.center == "biases":
-                effect = _row_sums(taste * seen, pattern) / (_row_sums(seen, pattern) + c.bias_shrinkage)
-            code, _, _ = self._branches(
-                self._encode_rows(pattern, taste - effect[pattern.row], seen, self._user_tables(), self.hidden_bias)
-            )
-            prediction = effect[pattern.row] + sampled_product(code, self.item_rows[:, :-1], pattern) + head_bias
-            predictions = torch.where(fold == held_out, prediction, predictions)
-        return predictions
+        c, folds = self.config, CROSS_FIT_FOLDS
+        parts, order = _folded(block.pattern, folds)
+        taste = block.pattern.residuals(block.values, mean=self.mean, col=self.item_effect)[order]
+        ones = torch.ones_like(taste)
+
+        def others(sums: Tensor) -> Tensor:
+            return _sums_of_others(sums.unflatten(0, (-1, folds))).flatten(0, 1)
+
+        count = others(parts.row_sums(ones))
+        effect = torch.zeros_like(count)
+        if c.center == "biases":
+            effect = others(parts.row_sums(taste)) / (count + c.bias_shrinkage)
+        rating_table, presence_table = self._user_tables()
+        values, seen = kernels.product_both(parts.crow, parts.col, None, taste, ones, rating_table)
+        taken, filled = effect, torch.zeros(())
+        if c.fill == "user_mean":
+            mean = others(parts.row_sums(taste)) / count.clamp_min(1.0) - effect
+            taken, filled = effect + mean, mean.unsqueeze(1) * rating_table.sum(0)
+        total = others(values) - taken.unsqueeze(1) * others(seen) + filled
+        if presence_table is not None:
+            total = total + others(sparse_product(ones, presence_table, parts))
+        code, _, _ = self._branches(self._to_hidden(total, count, self.hidden_bias))
+        head_bias = self.item_bias - self.item_effect
+        scores = sampled_product(code, self.item_rows[:, :-1], parts)
+        residuals = parts.residuals(taste - scores, row=effect, col=head_bias)
+        return torch.empty_like(residuals).index_copy_(0, order, residuals)
 
     @torch.no_grad()
     def score(self, codes: Tensor, items: slice) -> Tensor:
@@ -613,24 +641,38 @@ class HyVAE(RatingModel):
         if not self.config.item_encoder:
             return super().encode_items(columns)
         pattern = columns.pattern
-        taste = columns.values - self.mean - self.user_effect[pattern.col]
         effect = torch.zeros_like(columns.counts)
         if self.config.center == "biases":
             effect = fold_in_user_bias(columns.values, pattern, self.mean, self.user_effect, self.config.bias_shrinkage)
-        rows = self._encode_columns(pattern, taste - effect[pattern.row], None)
+        centred = pattern.residuals(columns.values, None, self.mean, effect, self.user_effect)
+        rows = self._encode_columns(pattern, centred, None)
         return torch.cat([rows, torch.ones_like(rows[:, :1])], 1), effect
 
 
-def _centred(block: RatingBlock, shared: Shared, effect: Tensor) -> Tensor:
-    """Ratings less the mean, the effects of their items and of the rows, (n_rows,); shape (nnz,)."""
-    pattern = block.pattern
-    return block.values - (shared["mean"] + shared["item_effect"][pattern.col] + effect[pattern.row])
+def _centred(block: RatingBlock, shared: Shared, effect: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Ratings less the mean, the effects of their items and of the rows, (n_rows,), times weights; shape (nnz,)."""
+    return block.pattern.residuals(block.values, weights, shared["mean"], effect, shared["item_effect"])
+
+
+def _folded(pattern: SparsePattern, folds: int) -> tuple[SparsePattern, Tensor]:
+    """Each row parted into `folds` rows, entry by entry in turn; and where each of their entries stood, (nnz,)."""
+    counts = (pattern.crow.diff().unsqueeze(1) + torch.arange(folds - 1, -1, -1, device=pattern.crow.device)) // folds
+    crow = pad(counts.flatten().cumsum(0), (1, 0))
+    number = torch.arange(pattern.nnz, device=crow.device) - pattern.crow[pattern.row]
+    place = crow[pattern.row * folds + number % folds] + number // folds
+    order = torch.empty_like(place)
+    order[place] = torch.arange(pattern.nnz, device=crow.device)
+    return SparsePattern((pattern.shape[0] * folds, pattern.shape[1]), crow, pattern.col[order]), order
+
+
+def _sums_of_others(x: Tensor) -> Tensor:
+    """For each place of dimension 1, the sum over the others; the total less its own lets it through by rounding."""
+    before, after = torch.zeros_like(x), x.flip(1).cumsum(1).flip(1)
+    before[:, 1:] = x[:, :-1].cumsum(1)
+    before[:, :-1] += after[:, 1:]
+    return before
 
 
 def _table(rows: int, width: int, deviation: float = 0.02) -> nn.Parameter:
     # small enough that the first predictions are the baseline's
     return nn.Parameter(deviation * torch.randn(rows, width))
-
-
-def _row_sums(values: Tensor, pattern: SparsePattern) -> Tensor:
-    return torch.zeros(pattern.shape[0], dtype=values.dtype, device=values.device).index_add_(0, pattern.row, values)

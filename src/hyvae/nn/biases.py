@@ -47,25 +47,18 @@ def fit_biases(
     weights : (nnz,) tensor, optional
         1 for a rating that counts, 0 for one that must not be seen.
     """
-    n_users, n_items = pattern.shape
-    weights = torch.ones_like(values) if weights is None else weights
-    mean = (values * weights).sum() / weights.sum().clamp_min(1.0)
-    centred = (values - mean) * weights
-    user_count = _sum_at(pattern.row, weights, n_users) + shrinkage
-    item_count = _sum_at(pattern.col, weights, n_items) + shrinkage
-    user = values.new_zeros(n_users)
-    item = values.new_zeros(n_items)
+    ones = torch.ones_like(values) if weights is None else weights
+    user_count, item_count = pattern.row_sums(ones), pattern.column_sums(ones)
+    mean = pattern.row_sums(values, weights).sum() / user_count.sum().clamp_min(1.0)
+    user = values.new_zeros(pattern.shape[0])
+    item = values.new_zeros(pattern.shape[1])
     for _ in range(sweeps):
-        item = _sum_at(pattern.col, centred - user[pattern.row] * weights, n_items) / item_count
-        user = _sum_at(pattern.row, centred - item[pattern.col] * weights, n_users) / user_count
+        item = pattern.column_sums(values, weights, mean, row=user) / (item_count + shrinkage)
+        user = pattern.row_sums(values, weights, mean, col=item) / (user_count + shrinkage)
     return Biases(mean, user, item)
 
 
 def fold_in_user_bias(values: Tensor, pattern: SparsePattern, mean: Tensor, item: Tensor, shrinkage: float) -> Tensor:
     """Effects of users from their own ratings, given the item effects; shape (n_rows,), 0 without ratings."""
-    residual = values - mean - item[pattern.col]
-    return _sum_at(pattern.row, residual, pattern.shape[0]) / (pattern.crow.diff() + shrinkage).clamp_min(1e-12)
-
-
-def _sum_at(index: Tensor, values: Tensor, size: int) -> Tensor:
-    return torch.zeros(size, dtype=values.dtype, device=values.device).index_add_(0, index, values)
+    residual = pattern.row_sums(values, mean=mean, col=item)
+    return residual / (pattern.crow.diff() + shrinkage).clamp_min(1e-12)

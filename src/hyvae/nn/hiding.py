@@ -1,14 +1,19 @@
-"""Which ratings a training step hides: a pure function of (seed, step, rating)."""
+"""Random choices that are a pure function of a counter: which ratings a step hides, which units dropout drops."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-_MASK = (1 << 53) - 1
+from hyvae.nn import kernels
+
+_KEYS = 2**63 - 1
 
 
-def hidden_ratings(seed: int, step: int, keys: Tensor, share: float) -> Tensor:
+def visible_ratings(seed: int, step: int, keys: Tensor, share: float) -> Tensor:
     """Choose the ratings that step `step` hides.
 
     A counter-based hash (the finaliser of SplitMix64, Steele et al. 2014), so that any block of rows on any machine
@@ -23,29 +28,39 @@ def hidden_ratings(seed: int, step: int, keys: Tensor, share: float) -> Tensor:
 
     Returns
     -------
-    (n,) bool tensor
+    (n,) float32 tensor
+        0 for a hidden rating, 1 for one that is seen.
     """
-    mixed = _mix(keys + _signed(_mix_int(_mix_int(seed) + step)))
-    return (mixed & _MASK).double() / float(_MASK + 1) < share
+    return kernels.visible(keys, kernels.signed(_mixed(_mixed(seed) + step)), share)
 
 
-def _shifted(x: Tensor, bits: int) -> Tensor:
-    # int64 shifts keep the sign; a logical shift drops it
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+def _mixed(value: int) -> int:
+    return int(kernels.mix(torch.tensor([kernels.signed(value)]))[0]) % 2**64
 
 
-def _mix(x: Tensor) -> Tensor:
-    x = x + _signed(0x9E3779B97F4A7C15)
-    x = (x ^ _shifted(x, 30)) * _signed(0xBF58476D1CE4E5B9)
-    x = (x ^ _shifted(x, 27)) * _signed(0x94D049BB133111EB)
-    return x ^ _shifted(x, 31)
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, key: int, rate: float) -> Tensor:
+        ctx.key, ctx.rate = key, rate
+        return kernels.dropout(x, key, rate)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        # the same units again, from the same key: no mask is kept
+        return kernels.dropout(grad, ctx.key, ctx.rate), None, None
 
 
-def _mix_int(value: int) -> int:
-    return int(_mix(torch.tensor([_signed(value)]))[0]) % 2**64
+def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Set a share of the units to zero and scale the others up (Srivastava et al. 2014).
 
+    torch's own draws one unit after the other on one thread; here one number is drawn, and hashed on all of them.
 
-def _signed(value: int) -> int:
-    """The int64 with the same bits as `value` modulo 2^64."""
-    value %= 1 << 64
-    return value - (1 << 64) if value >= 1 << 63 else value
+    Parameters
+    ----------
+    rate : float
+        Expected share of units dropped, 0 to 1 (1 excluded).
+    """
+    if not training or rate == 0:
+        return x
+    return _Dropout.apply(x, int(torch.randint(_KEYS, ())), rate)

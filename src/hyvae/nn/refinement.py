@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hyvae.nn.sparse import SparsePattern
+from hyvae.nn.sparse import SparsePattern, sparse_product
 
 
 def solve_refinement(residuals: Tensor, item_codes: Tensor, pattern: SparsePattern, strength: float) -> Tensor:
@@ -35,5 +35,5 @@ def solve_refinement(residuals: Tensor, item_codes: Tensor, pattern: SparsePatte
         codes = item_codes[pattern.col[bounds[row] : bounds[row + 1]]]
         torch.mm(codes.T, codes, out=gram[row])
     gram.diagonal(dim1=1, dim2=2).add_(strength)
-    moment = pattern.matrix(residuals) @ item_codes
+    moment = sparse_product(residuals, item_codes, pattern)
     return torch.cholesky_solve(moment.unsqueeze(2), torch.linalg.cholesky(gram)).squeeze(2)

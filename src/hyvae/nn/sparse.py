@@ -8,16 +8,17 @@ backward, which is again a sparse product. Cost grows with the number of ratings
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse as sp
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import pad
+
+from hyvae.errors import DataError
+from hyvae.nn import kernels
 
 # torch says once in a process that CSR tensors are in beta and unchecked. It is said here, unheard: the patterns are
 # built below and checked by tests, torch's checks would cost more than the products, and a user can do nothing about it
@@ -25,16 +26,27 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     torch.sparse_csr_tensor(torch.tensor([0, 1]), torch.tensor([0]), torch.ones(1), (1, 1))
 
-_GATHER_CHUNK = 1 << 16
+_MOST_ENTRIES = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
 class Transpose:
-    """The transposed order of a pattern: ``values[order]`` are the values sorted by column, then row."""
+    """The transposed order of a pattern: ``values[order]`` are the values sorted by column, then row.
+
+    Attributes
+    ----------
+    crow : (n + 1,) int64 tensor
+        Bounds of the columns; with `touched`, of those alone.
+    col, order : (nnz,) int32 tensors
+        Row and place of each entry.
+    touched : (n,) int64 tensor or None
+        The columns that have entries; None: `crow` is of all columns.
+    """
 
     crow: Tensor
     col: Tensor
     order: Tensor
+    touched: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,25 +60,35 @@ class SparsePattern:
     shape : (int, int)
     crow : (n_rows + 1,) int64 tensor
         Row `r` owns entries ``crow[r]:crow[r + 1]``.
-    col : (nnz,) int64 tensor
+    col : (nnz,) int32 tensor
         Column of each entry.
+    row_gradients : bool
+        Gradients of tables with a row a column of the pattern are sparse tensors of the touched rows only.
     """
 
     shape: tuple[int, int]
     crow: Tensor
     col: Tensor
-    known_transpose: Transpose | None = None
+    row_gradients: bool = False
 
     @classmethod
     def from_numpy(
         cls, crow: np.ndarray, col: np.ndarray, n_cols: int, device: torch.device | str = "cpu"
     ) -> SparsePattern:
-        """Build from CSR arrays of any integer type."""
+        """Build from CSR arrays of any integer type.
 
-        def to(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array.astype(np.int64)).to(device)
-
-        return cls((len(crow) - 1, n_cols), to(crow), to(col))
+        Raises
+        ------
+        DataError
+            More than 2^31 − 1 entries.
+        """
+        if len(col) > _MOST_ENTRIES:
+            raise DataError(f"{len(col):,} ratings are more than one block can hold ({_MOST_ENTRIES:,})")
+        return cls(
+            (len(crow) - 1, n_cols),
+            torch.from_numpy(crow.astype(np.int64)).to(device),
+            torch.from_numpy(col.astype(np.int32)).to(device),
+        )
 
     @property
     def nnz(self) -> int:
@@ -76,100 +98,185 @@ class SparsePattern:
     @cached_property
     def row(self) -> Tensor:
         """Row of each entry, shape (nnz,)."""
-        rows = torch.arange(self.shape[0], device=self.col.device)
-        return torch.repeat_interleave(rows, self.crow.diff(), output_size=self.nnz)
+        return kernels.rows_of(self.crow, self.nnz)
 
     @cached_property
     def transpose(self) -> Transpose:
         """The transposed order, computed when first needed."""
-        if self.known_transpose is not None:
-            return self.known_transpose
-        # scipy's conversion is a counting sort in C: linear, where an argsort is not
-        position = np.arange(self.nnz, dtype=np.int64)
-        csr = sp.csr_array((position, self.col.cpu().numpy(), self.crow.cpu().numpy()), shape=self.shape)
-        csc = csr.tocsc()
+        crow, col, order, touched = kernels.transpose(self.crow, self.col, self.shape[1], self.row_gradients)
+        return Transpose(crow, col, order, touched if self.row_gradients else None)
 
-        def to(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array.astype(np.int64)).to(self.col.device)
+    def rows(self, start: int, stop: int) -> SparsePattern:
+        """The pattern of some consecutive rows; its values are ``values[crow[start]:crow[stop]]``."""
+        first, last = int(self.crow[start]), int(self.crow[stop])
+        crow = self.crow[start : stop + 1] - first
+        return replace(self, shape=(stop - start, self.shape[1]), crow=crow, col=self.col[first:last])
 
-        return Transpose(to(csc.indptr), to(csc.indices), to(csc.data))
-
-    @cached_property
-    def T(self) -> SparsePattern:  # noqa: N802 - the name that numpy and torch give it
-        """The transposed pattern; its values are ``values[pattern.transpose.order]``."""
-        t = self.transpose
-        inverse = torch.empty_like(t.order)
-        inverse[t.order] = torch.arange(self.nnz, device=inverse.device)
-        return SparsePattern((self.shape[1], self.shape[0]), t.crow, t.col, Transpose(self.crow, self.col, inverse))
-
-    def where(self, keep: Tensor) -> SparsePattern:
-        """The pattern of the entries where `keep` (nnz,) is true; its values are ``values[keep]``."""
-        t = self.transpose
-        keep_t = keep[t.order]
-        position = keep.cumsum(0) - 1
-        transpose = Transpose(_kept_bounds(t.crow, keep_t), t.col[keep_t], position[t.order[keep_t]])
-        return SparsePattern(self.shape, _kept_bounds(self.crow, keep), self.col[keep], transpose)
+    def hidden(self, visible: Tensor) -> tuple[SparsePattern, Tensor]:
+        """The pattern of the entries where `visible` (nnz,) is 0, and their places (n,) int32 among all."""
+        crow, col, places = kernels.hidden_entries(self.crow, self.col, visible)
+        return replace(self, crow=crow, col=col), places
 
     def matrix(self, values: Tensor) -> Tensor:
         """The torch CSR tensor with these values."""
-        return torch.sparse_csr_tensor(self.crow, self.col, values, self.shape, check_invariants=False)
+        return kernels.csr(self.crow, self.col, values, self.shape)
 
-    def matrix_t(self, values: Tensor) -> Tensor:
-        """The transposed torch CSR tensor with these values (given in row order)."""
-        t = self.transpose
-        return torch.sparse_csr_tensor(
-            t.crow, t.col, values[t.order], (self.shape[1], self.shape[0]), check_invariants=False
-        )
+    def residuals(
+        self,
+        values: Tensor,
+        weights: Tensor | None = None,
+        mean: Tensor | None = None,
+        row: Tensor | None = None,
+        col: Tensor | None = None,
+    ) -> Tensor:
+        """(value − mean − row effect − column effect) · weight of each entry, shape (nnz,)."""
+        return kernels.residuals(self.crow, self.col, values, weights, mean, row, col)
+
+    def row_sums(
+        self,
+        values: Tensor,
+        weights: Tensor | None = None,
+        mean: Tensor | None = None,
+        row: Tensor | None = None,
+        col: Tensor | None = None,
+    ) -> Tensor:
+        """Sums of the same over the entries of each row, shape (n_rows,)."""
+        return kernels.sum_rows(self.crow, self.col, values, weights, mean, row, col)
+
+    def column_sums(
+        self,
+        values: Tensor,
+        weights: Tensor | None = None,
+        mean: Tensor | None = None,
+        row: Tensor | None = None,
+        col: Tensor | None = None,
+    ) -> Tensor:
+        """Sums of the same over the entries of each column, shape (n_cols,)."""
+        return kernels.sum_columns(self.crow, self.col, self.shape[1], values, weights, mean, row, col)
+
+    def table_gradient(self, gradient: Tensor) -> Tensor:
+        """The gradient of a table with a row a column, from the rows that `transpose` has."""
+        touched = self.transpose.touched
+        if touched is None:
+            return gradient
+        size = (self.shape[1], *gradient.shape[1:])
+        return torch.sparse_coo_tensor(touched.unsqueeze(0), gradient, size, check_invariants=False, is_coalesced=True)
 
 
-def _kept_bounds(crow: Tensor, keep: Tensor) -> Tensor:
-    return pad(keep.cumsum(0), (1, 0))[crow]
+def _matrix(pattern: SparsePattern, transposed: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Bounds, columns and order of the matrix or of its transpose."""
+    if not transposed:
+        return pattern.crow, pattern.col, None
+    t = pattern.transpose
+    return t.crow, t.col, t.order
 
 
 class _SparseProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, table: Tensor, pattern: SparsePattern) -> Tensor:
+    def forward(ctx: Any, values: Tensor, table: Tensor, pattern: SparsePattern, transposed: bool) -> Tensor:
         ctx.save_for_backward(values)
-        ctx.pattern = pattern
-        return pattern.matrix(values) @ table
+        ctx.pattern, ctx.transposed = pattern, transposed
+        return kernels.product(*_matrix(pattern, transposed), values, table)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
         (values,) = ctx.saved_tensors
-        return None, ctx.pattern.matrix_t(values) @ grad.contiguous(), None
+        gradient = kernels.product(*_matrix(ctx.pattern, not ctx.transposed), values, grad.contiguous())
+        return None, gradient if ctx.transposed else ctx.pattern.table_gradient(gradient), None, None
+
+
+class _PairedProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, table: Tensor, seen: Tensor, other: Tensor, pattern: SparsePattern, transposed: bool
+    ) -> Tensor:
+        ctx.save_for_backward(values, seen)
+        ctx.pattern, ctx.transposed = pattern, transposed
+        return kernels.product_pair(*_matrix(pattern, transposed), values, seen, table, other)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, Tensor, None, None]:
+        values, seen = ctx.saved_tensors
+        both = kernels.product_both(*_matrix(ctx.pattern, not ctx.transposed), values, seen, grad.contiguous())
+        first, second = both if ctx.transposed else map(ctx.pattern.table_gradient, both)
+        return None, first, None, second, None, None
 
 
 class _SampledProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, left: Tensor, right: Tensor, pattern: SparsePattern) -> Tensor:
+    def forward(ctx: Any, left: Tensor, right: Tensor, pattern: SparsePattern, parts: tuple[slice, ...]) -> Any:
         ctx.save_for_backward(left, right)
-        ctx.pattern = pattern
-        if left.is_cuda or torch.backends.mkl.is_available():
-            return _sample_by_kernel(left, right, pattern)
-        return _sample_by_gathering(left, right, pattern)
+        ctx.pattern, ctx.parts = pattern, parts
+        return tuple(kernels.sample(pattern.crow, pattern.col, left[:, part], right[:, part]) for part in parts)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         left, right = ctx.saved_tensors
-        return ctx.pattern.matrix(grad) @ right, ctx.pattern.matrix_t(grad) @ left, None
+        pattern: SparsePattern = ctx.pattern
+
+        def gradient(transposed: bool, table: Tensor) -> Tensor:
+            matrix = _matrix(pattern, transposed)
+            pieces = [
+                kernels.product(*matrix, grad.contiguous(), table[:, part])
+                for grad, part in zip(grads, ctx.parts, strict=True)
+            ]
+            return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
+
+        to_left, to_right = ctx.needs_input_grad[:2]
+        return (
+            gradient(False, right) if to_left else None,
+            pattern.table_gradient(gradient(True, left)) if to_right else None,
+            None,
+            None,
+        )
 
 
-def sparse_product(values: Tensor, table: Tensor, pattern: SparsePattern) -> Tensor:
-    """Sparse input layer: the matrix with `values` at `pattern`, times `table`.
+class _AtColumns(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vector: Tensor, pattern: SparsePattern) -> Tensor:
+        ctx.pattern = pattern
+        return vector[pattern.col]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return ctx.pattern.column_sums(grad.contiguous()), None
+
+
+def sparse_product(values: Tensor, table: Tensor, pattern: SparsePattern, transposed: bool = False) -> Tensor:
+    """Sparse input layer: the matrix with `values` at `pattern` (or its transpose), times `table`.
 
     Parameters
     ----------
     values : (nnz,) tensor
-        Data; no gradient flows to them.
+        Data, in row order; no gradient flows to them.
     table : (n_cols, width) tensor
+        ``(n_rows, width)`` for the transpose.
 
     Returns
     -------
     (n_rows, width) tensor
+        ``(n_cols, width)`` for the transpose.
     """
-    return _SparseProduct.apply(values, table, pattern)
+    return _SparseProduct.apply(values, table, pattern, transposed)
+
+
+def paired_product(
+    values: Tensor, table: Tensor, seen: Tensor, other: Tensor, pattern: SparsePattern, transposed: bool = False
+) -> Tensor:
+    """Two input channels in one pass: the matrix of `values` times `table`, plus that of `seen` times `other`.
+
+    Parameters
+    ----------
+    values, seen : (nnz,) tensors
+        Data, in row order. Entries where `seen` is 0 are passed over: their value must be 0 too.
+    table, other : (n_cols, width) tensors
+        ``(n_rows, width)`` for the transpose.
+    """
+    return _PairedProduct.apply(values, table, seen, other, pattern, transposed)
 
 
 def sampled_product(left: Tensor, right: Tensor, pattern: SparsePattern) -> Tensor:
@@ -185,18 +292,14 @@ def sampled_product(left: Tensor, right: Tensor, pattern: SparsePattern) -> Tens
     (nnz,) tensor
         In the row order of `pattern`.
     """
-    return _SampledProduct.apply(left.contiguous(), right.contiguous(), pattern)
+    return _SampledProduct.apply(left, right, pattern, (slice(None),))[0]
 
 
-def _sample_by_kernel(left: Tensor, right: Tensor, pattern: SparsePattern) -> Tensor:
-    zeros = pattern.matrix(left.new_zeros(pattern.nnz))
-    return torch.sparse.sampled_addmm(zeros, left, right.T, beta=0.0).values()
+def sampled_product_in_parts(left: Tensor, right: Tensor, pattern: SparsePattern, at: int) -> tuple[Tensor, Tensor]:
+    """The same from the first `at` units and from the others apart; their sum is `sampled_product`."""
+    return _SampledProduct.apply(left, right, pattern, (slice(0, at), slice(at, None)))
 
 
-def _sample_by_gathering(left: Tensor, right: Tensor, pattern: SparsePattern) -> Tensor:
-    """Compute the same where torch has no kernel for it (CPU builds without MKL), in chunks."""
-    out = left.new_empty(pattern.nnz)
-    for start in range(0, pattern.nnz, _GATHER_CHUNK):
-        chunk = slice(start, start + _GATHER_CHUNK)
-        out[chunk] = (left[pattern.row[chunk]] * right[pattern.col[chunk]]).sum(1)
-    return out
+def at_columns(vector: Tensor, pattern: SparsePattern) -> Tensor:
+    """The number that belongs to each entry's column, of `vector` (n_cols,); shape (nnz,)."""
+    return _AtColumns.apply(vector, pattern)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hyvae.errors import Interrupted, TrainingError
@@ -30,13 +31,14 @@ from hyvae.training.checkpoint import (
     set_random_states,
 )
 from hyvae.training.interruption import Interruption
+from hyvae.training.optimisers import RMSprop
 
 SCHEDULES = {"constant": schedules.constant, "one_cycle": schedules.one_cycle}
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     # the second moment follows within 100 steps: a run has few steps, and the default 0.999 would still be warming up;
     # fused: one pass over the tables instead of a dozen
-    "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, betas=(0.9, 0.99), fused=True),
-    "rmsprop": lambda parameters, lr: torch.optim.RMSprop(parameters, lr=lr),
+    "adam": lambda groups, lr: torch.optim.Adam(groups, lr=lr, betas=(0.9, 0.99), fused=True),
+    "rmsprop": RMSprop,
 }
 # how the columns of a run's curves begin, and which field of an epoch's report they hold
 _PART_COLUMNS = {"loss_": "parts", "valid_": "validation_parts"}
@@ -165,6 +167,16 @@ def train(
         return _Run(model, ratings, plan, validation, given, seed, keeper, interruption).go(on_epoch)
 
 
+def parameter_groups(model: RatingModel) -> list[dict[str, Any]]:
+    """The parameters as an optimiser takes them, parted by what their L2 penalty adds to the gradient."""
+    penalties = model.penalties()
+    groups: dict[float, list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(2 * penalties.get(name, 0.0), []).append(parameter)
+    return [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()]
+
+
 class _Run:
     """The state of one call of `train`."""
 
@@ -188,6 +200,8 @@ class _Run:
         batch = plan.batch_users or len(self.users)
         self.steps_per_epoch = math.ceil(len(self.users) / batch)
         self.total_steps = plan.epochs * self.steps_per_epoch
+        # of mini-batches, which touch some of the items; Adam moves all rows at every step, and clipping wants all too
+        self.row_gradients = plan.batch_users is not None and plan.optimiser == "rmsprop" and plan.gradient_clip is None
         self.fixed_blocks = list(self._blocks(self.users)) if plan.batch_users is None else None
         self.keeper, self.interruption = keeper, interruption
         self.started = time.perf_counter()
@@ -199,15 +213,23 @@ class _Run:
     def go(self, on_epoch: Callable[[EpochReport], None] | None) -> History:
         with torch.no_grad():
             self.model.prepare(self.whole)
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        if parameters and self.plan.epochs:
-            self._learn(OPTIMISERS[self.plan.optimiser](parameters, self.plan.learning_rate), on_epoch or _ignore)
+        groups = parameter_groups(self.model)
+        if groups and self.plan.epochs:
+            self._learn(OPTIMISERS[self.plan.optimiser](groups, self.plan.learning_rate), on_epoch or _ignore)
         if self.best_state is not None:
             self.model.load_state_dict(self.best_state)
         self.model.eval()
         self.model.finish(self.whole)
         self.history.seconds = time.perf_counter() - self.started
         return self.history
+
+    @torch.no_grad()
+    def _penalty(self) -> LossParts:
+        """The L2 part of the loss, which only the optimiser and the curves need."""
+        penalties = self.model.penalties()
+        weights = dict(self.model.named_parameters())
+        squares = [weight * torch.linalg.vector_norm(weights[name]).square() for name, weight in penalties.items()]
+        return {"l2": torch.stack(squares).sum()} if squares else {}
 
     def _learn(self, optimiser: torch.optim.Optimizer, on_epoch: Callable[[EpochReport], None]) -> None:
         self._resume(optimiser)
@@ -230,13 +252,14 @@ class _Run:
 
     def _report(self, learning_rate: float) -> EpochReport:
         at = self.place
+        penalty = {name: float(value) for name, value in self._penalty().items()}
         due = at.epoch % self.plan.validate_every == 0 or at.epoch == self.plan.epochs
         return EpochReport(
             epoch=at.epoch,
             steps=at.step,
             learning_rate=learning_rate,
-            parts=at.sums,
-            validation_parts=self._validation_parts(at.step) if due else {},
+            parts=at.sums | penalty,
+            validation_parts=self._validation_parts(at.step, penalty) if due else {},
             validation_rmse=self._validate() if due else None,
             seconds=time.perf_counter() - self.started,
         )
@@ -285,9 +308,14 @@ class _Run:
 
     # -- steps ----------------------------------------------------------------------------------------
 
-    def _blocks(self, users: np.ndarray) -> Iterator[RatingBlock]:
+    def _blocks(self, users: NDArray[np.int64]) -> Iterator[RatingBlock]:
         for start in range(0, len(users), self.plan.block_users):
-            yield rating_block(self.ratings, users[start : start + self.plan.block_users], self.device)
+            block = users[start : start + self.plan.block_users]
+            first, last = block[0], block[-1]
+            if last - first + 1 == len(block):
+                yield self.whole.rows(first, last + 1)
+            else:
+                yield rating_block(self.ratings, block, self.device, self.row_gradients)
 
     def _steps(self, epoch: int, done: int) -> Iterator[list[RatingBlock]]:
         """The blocks of each step of an epoch, without the first `done`."""
@@ -312,12 +340,11 @@ class _Run:
         optimiser.zero_grad(set_to_none=True)
         shared = self.model.shared(self.whole, step)
         # blocks accumulate into leaves, so that what is shared is back-propagated once, after the last block
-        leaves = {name: tensor.detach().requires_grad_(tensor.requires_grad) for name, tensor in shared.items()}
+        leaves = {name: _cut(tensor) for name, tensor in shared.items()}
         sums: dict[str, float] = {}
         for block in blocks:
             self._backward(self.model.loss(block, leaves, step), sums, step)
-        self._backward(self.model.regularisation(), sums, step)
-        learnt = [name for name, leaf in leaves.items() if leaf.grad is not None]
+        learnt = [name for name, leaf in leaves.items() if leaf is not shared[name] and leaf.grad is not None]
         if learnt:
             torch.autograd.backward([shared[name] for name in learnt], [leaves[name].grad for name in learnt])
         if self.plan.gradient_clip is not None:
@@ -362,7 +389,7 @@ class _Run:
         return rmse(predictions.clip(*self.ratings.scale), self.validation.values)
 
     @torch.no_grad()
-    def _validation_parts(self, number: int) -> dict[str, float]:
+    def _validation_parts(self, number: int, penalty: dict[str, float]) -> dict[str, float]:
         """The loss of the training step, on validation ratings: from all training ratings, and without noise."""
         if self.validation is None:
             return {}
@@ -379,7 +406,7 @@ class _Run:
             targets = rating_block(self.validation, users, self.device)
             for name, value in self.model.loss(block, shared, step, targets).items():
                 sums[name] = sums.get(name, 0.0) + float(value)
-        return sums | {name: float(value) for name, value in self.model.regularisation().items()}
+        return sums | penalty
 
     def _should_stop(self, report: EpochReport) -> bool:
         if report.validation_rmse is None:
@@ -392,6 +419,11 @@ class _Run:
         assert history.best_epoch is not None
         since_best = (report.epoch - history.best_epoch) / self.plan.validate_every
         return self.plan.patience is not None and since_best >= self.plan.patience
+
+
+def _cut(tensor: Tensor) -> Tensor:
+    """The tensor as a leaf of its own, unless it is one (a parameter, which takes gradients as it is)."""
+    return tensor if tensor.is_leaf and tensor.requires_grad else tensor.detach().requires_grad_(tensor.requires_grad)
 
 
 def _copy(state: dict[str, Any]) -> dict[str, Tensor]:

@@ -1,0 +1,519 @@
+// The hot loops of training and answering, for matrices in compressed rows: see hyvae/nn/kernels.py, which calls them
+// and says what each computes.  Plain C functions without torch's headers: they build in seconds, with any torch.
+//
+// A function `NAME_rows` computes a range of rows and is compiled for each level of the x86-64 instruction sets; the
+// processor's best is chosen when the library is loaded.  Every row is computed by one thread, from left to right, so
+// that results do not depend on the number of threads.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+#if defined(__x86_64__) && defined(__gnu_linux__)
+#define EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
+#else
+#define EACH_PROCESSOR __attribute__((noinline))
+#endif
+#define INLINE static inline __attribute__((always_inline))
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+constexpr int kLane = 64;        // bytes of a vector
+constexpr int kAhead = 6;        // entries between a prefetch and its use: measured, see benchmarks/roof
+constexpr int kChunks = 8;       // pieces of work a thread, so that none waits long for the last
+constexpr int64_t kSmall = 1 << 15;  // multiplications below which waking a thread costs more than it brings
+
+template <typename T>
+struct Vector;
+template <>
+struct Vector<float> {
+    typedef float type __attribute__((vector_size(kLane), aligned(4), may_alias));
+    static constexpr int n = 16;
+};
+template <>
+struct Vector<double> {
+    typedef double type __attribute__((vector_size(kLane), aligned(8), may_alias));
+    static constexpr int n = 8;
+};
+
+template <typename T>
+INLINE const typename Vector<T>::type &load(const T *p) {
+    return *reinterpret_cast<const typename Vector<T>::type *>(p);
+}
+template <typename T>
+INLINE typename Vector<T>::type &at(T *p) {
+    return *reinterpret_cast<typename Vector<T>::type *>(p);
+}
+
+// Row ranges of about equal numbers of entries, each on one thread.
+template <typename F>
+void over_rows(int64_t n_rows, const int64_t *crow, int64_t work_per_entry, int threads, F f) {
+    const int64_t first = crow[0], total = crow[n_rows] - first;
+    if (threads <= 1 || (total + n_rows) * work_per_entry < kSmall) {
+        f(0, n_rows);
+        return;
+    }
+    const int64_t chunks = std::min<int64_t>(n_rows, (int64_t)threads * kChunks);
+    // a row without entries costs something too
+    auto bound = [&](int64_t chunk) {
+        const int64_t wanted = (total + n_rows) * chunk / chunks;
+        int64_t low = 0, high = n_rows;
+        while (low < high) {
+            const int64_t middle = (low + high) / 2;
+            if (crow[middle] - first + middle < wanted) low = middle + 1;
+            else high = middle;
+        }
+        return low;
+    };
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        f(bound(chunk), chunk + 1 == chunks ? n_rows : bound(chunk + 1));
+    }
+}
+
+// Equal pieces of 0 .. n, each on one thread.
+template <typename F>
+void over_range(int64_t n, int64_t work, int threads, F f) {
+    if (threads <= 1 || n * work < kSmall) {
+        f(0, n);
+        return;
+    }
+    const int64_t pieces = std::min<int64_t>(n, (int64_t)threads * kChunks);
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int64_t piece = 0; piece < pieces; ++piece) f(n * piece / pieces, n * (piece + 1) / pieces);
+}
+
+// ---- sparse times dense ----------------------------------------------------------------------------------------
+
+// One strip of N vectors: out (+)= sum over entries of value * table row, for one or two pairs of values and tables.
+template <typename T, int N, bool PAIR>
+INLINE void multiply_strip(int64_t begin, int64_t end, const int32_t *col, const int32_t *order, const T *values,
+                           const T *values2, const T *table, const T *table2, int64_t stride, T *out) {
+    constexpr int n = Vector<T>::n;
+    typename Vector<T>::type sum[N] = {};
+    for (int64_t e = begin; e < end; ++e) {
+        const int64_t ahead = std::min(e + kAhead, end - 1);
+        const T *next = table + (int64_t)col[ahead] * stride;
+        for (int k = 0; k < N; k += 4) __builtin_prefetch(next + k * n);
+        if (PAIR) __builtin_prefetch(table2 + (int64_t)col[ahead] * stride);
+        const int64_t at_value = order ? order[e] : e;
+        const T value = values[at_value];
+        const T *row = table + (int64_t)col[e] * stride;
+        if (PAIR) {
+            const T value2 = values2[at_value];
+            if (value2 == 0) continue;  // a rating that is not seen
+            const T *row2 = table2 + (int64_t)col[e] * stride;
+            for (int k = 0; k < N; ++k) sum[k] += value * load(row + k * n) + value2 * load(row2 + k * n);
+        } else {
+            for (int k = 0; k < N; ++k) sum[k] += value * load(row + k * n);
+        }
+    }
+    for (int k = 0; k < N; ++k) at(out + k * n) = sum[k];
+}
+
+// Two values an entry, one table, two results.
+template <typename T, int N>
+INLINE void both_strip(int64_t begin, int64_t end, const int32_t *col, const int32_t *order, const T *values,
+                       const T *values2, const T *table, int64_t stride, T *out, T *out2) {
+    constexpr int n = Vector<T>::n;
+    typename Vector<T>::type sum[N] = {}, sum2[N] = {};
+    for (int64_t e = begin; e < end; ++e) {
+        const T *next = table + (int64_t)col[std::min(e + kAhead, end - 1)] * stride;
+        for (int k = 0; k < N; k += 4) __builtin_prefetch(next + k * n);
+        const int64_t at_value = order ? order[e] : e;
+        const T value = values[at_value], value2 = values2[at_value];
+        if (value2 == 0) continue;
+        const T *row = table + (int64_t)col[e] * stride;
+        for (int k = 0; k < N; ++k) {
+            const auto x = load(row + k * n);
+            sum[k] += value * x;
+            sum2[k] += value2 * x;
+        }
+    }
+    for (int k = 0; k < N; ++k) at(out + k * n) = sum[k], at(out2 + k * n) = sum2[k];
+}
+
+template <typename T>
+struct Product {
+    const int64_t *crow;
+    const int32_t *col, *order;
+    const T *values, *values2, *table, *table2;
+    int64_t width, stride;  // of a table row
+    T *out, *out2;
+    int64_t out_stride;
+};
+
+template <typename T>
+INLINE void product_rows(const Product<T> &p, int64_t first, int64_t last) {
+    constexpr int n = Vector<T>::n;
+    for (int64_t r = first; r < last; ++r) {
+        const int64_t begin = p.crow[r], end = p.crow[r + 1];
+        T *out = p.out + r * p.out_stride, *out2 = p.out2 ? p.out2 + r * p.out_stride : nullptr;
+        int64_t j = 0;
+#define STRIPS(N)                                                                                                      \
+    for (; j + N * n <= p.width; j += N * n) {                                                                         \
+        if (p.out2) both_strip<T, N>(begin, end, p.col, p.order, p.values, p.values2, p.table + j, p.stride, out + j,  \
+                                     out2 + j);                                                                        \
+        else if (p.values2)                                                                                            \
+            multiply_strip<T, N, true>(begin, end, p.col, p.order, p.values, p.values2, p.table + j, p.table2 + j,     \
+                                       p.stride, out + j);                                                             \
+        else                                                                                                           \
+            multiply_strip<T, N, false>(begin, end, p.col, p.order, p.values, nullptr, p.table + j, nullptr, p.stride, \
+                                        out + j);                                                                      \
+    }
+        STRIPS(8)
+        STRIPS(4)
+        STRIPS(1)
+#undef STRIPS
+        for (; j < p.width; ++j) {  // what is left of a width that is no multiple of a vector
+            T sum = 0, sum2 = 0;
+            for (int64_t e = begin; e < end; ++e) {
+                const int64_t at_value = p.order ? p.order[e] : e, place = (int64_t)p.col[e] * p.stride + j;
+                if (p.values2 && p.values2[at_value] == 0) continue;
+                sum += p.values[at_value] * p.table[place];
+                if (p.out2) sum2 += p.values2[at_value] * p.table[place];
+                else if (p.values2) sum += p.values2[at_value] * p.table2[place];
+            }
+            out[j] = sum;
+            if (p.out2) out2[j] = sum2;
+        }
+    }
+}
+
+EACH_PROCESSOR void product_rows_f32(const Product<float> &p, int64_t first, int64_t last) {
+    product_rows(p, first, last);
+}
+EACH_PROCESSOR void product_rows_f64(const Product<double> &p, int64_t first, int64_t last) {
+    product_rows(p, first, last);
+}
+
+// ---- dense times dense, at some positions ------------------------------------------------------------------------
+
+template <typename T>
+INLINE T total(typename Vector<T>::type v) {
+    T sum = 0;
+    for (int k = 0; k < Vector<T>::n; ++k) sum += v[k];
+    return sum;
+}
+
+template <typename T>
+INLINE void sample_rows(int64_t first, int64_t last, const int64_t *crow, const int32_t *col, const T *left,
+                        int64_t left_stride, const T *right, int64_t right_stride, int64_t width, T *out) {
+    constexpr int n = Vector<T>::n, group = 4;
+    const int64_t whole = width / n * n;
+    for (int64_t r = first; r < last; ++r) {
+        const T *a = left + r * left_stride;
+        const int64_t end = crow[r + 1];
+        int64_t e = crow[r];
+        for (; e + group <= end; e += group) {
+            const T *b[group];
+            for (int g = 0; g < group; ++g) {
+                b[g] = right + (int64_t)col[e + g] * right_stride;
+                const T *next = right + (int64_t)col[std::min(e + g + 2 * group, end - 1)] * right_stride;
+                for (int64_t j = 0; j < std::min<int64_t>(width, 8 * n); j += 4 * n) __builtin_prefetch(next + j);
+            }
+            typename Vector<T>::type sum[group] = {};
+            for (int64_t j = 0; j < whole; j += n) {
+                const auto x = load(a + j);
+                for (int g = 0; g < group; ++g) sum[g] += x * load(b[g] + j);
+            }
+            for (int g = 0; g < group; ++g) {
+                T dot = total<T>(sum[g]);
+                for (int64_t j = whole; j < width; ++j) dot += a[j] * b[g][j];
+                out[e + g] = dot;
+            }
+        }
+        for (; e < end; ++e) {
+            const T *b = right + (int64_t)col[e] * right_stride;
+            typename Vector<T>::type sum = {};
+            for (int64_t j = 0; j < whole; j += n) sum += load(a + j) * load(b + j);
+            T dot = total<T>(sum);
+            for (int64_t j = whole; j < width; ++j) dot += a[j] * b[j];
+            out[e] = dot;
+        }
+    }
+}
+
+EACH_PROCESSOR void sample_rows_f32(int64_t first, int64_t last, const int64_t *crow, const int32_t *col,
+                                    const float *left, int64_t left_stride, const float *right, int64_t right_stride,
+                                    int64_t width, float *out) {
+    sample_rows(first, last, crow, col, left, left_stride, right, right_stride, width, out);
+}
+EACH_PROCESSOR void sample_rows_f64(int64_t first, int64_t last, const int64_t *crow, const int32_t *col,
+                                    const double *left, int64_t left_stride, const double *right, int64_t right_stride,
+                                    int64_t width, double *out) {
+    sample_rows(first, last, crow, col, left, left_stride, right, right_stride, width, out);
+}
+
+// ---- effects -----------------------------------------------------------------------------------------------------
+
+// x_e = value_e - mean - row effect - column effect
+template <typename T>
+struct Residual {
+    const int64_t *crow;
+    const int32_t *col;
+    const T *values, *weights, *row_effect, *col_effect;
+    T mean;
+};
+
+template <typename T>
+INLINE T residual_at(const Residual<T> &x, int64_t e, T offset) {
+    return x.values[e] - offset - (x.col_effect ? x.col_effect[x.col[e]] : T(0));
+}
+
+template <typename T>
+INLINE void residual_rows(const Residual<T> &x, int64_t first, int64_t last, T *out) {
+    for (int64_t r = first; r < last; ++r) {
+        const T offset = x.mean + (x.row_effect ? x.row_effect[r] : T(0));
+        for (int64_t e = x.crow[r]; e < x.crow[r + 1]; ++e) {
+            out[e] = residual_at(x, e, offset) * (x.weights ? x.weights[e] : T(1));
+        }
+    }
+}
+EACH_PROCESSOR void residual_rows_f32(const Residual<float> &x, int64_t first, int64_t last, float *out) {
+    residual_rows(x, first, last, out);
+}
+
+// Sums in double: a popular item has a hundred thousand ratings.
+EACH_PROCESSOR void sum_rows_f32(const Residual<float> &x, int64_t first, int64_t last, float *out) {
+    for (int64_t r = first; r < last; ++r) {
+        const float offset = x.mean + (x.row_effect ? x.row_effect[r] : 0.0f);
+        double sum = 0;
+        for (int64_t e = x.crow[r]; e < x.crow[r + 1]; ++e) {
+            sum += residual_at(x, e, offset) * (x.weights ? x.weights[e] : 1.0f);
+        }
+        out[r] = (float)sum;
+    }
+}
+EACH_PROCESSOR void sum_columns_f32(const Residual<float> &x, int64_t first, int64_t last, double *sums) {
+    for (int64_t r = first; r < last; ++r) {
+        const float offset = x.mean + (x.row_effect ? x.row_effect[r] : 0.0f);
+        for (int64_t e = x.crow[r]; e < x.crow[r + 1]; ++e) {
+            sums[x.col[e]] += residual_at(x, e, offset) * (x.weights ? x.weights[e] : 1.0f);
+        }
+    }
+}
+
+// ---- random numbers that are a function of a counter ---------------------------------------------------------------
+
+constexpr uint64_t kGolden = 0x9E3779B97F4A7C15ull;
+
+INLINE uint64_t mixed(uint64_t x) {  // SplitMix64 (Steele et al. 2014)
+    x += kGolden;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
+    return x ^ (x >> 31);
+}
+
+// 0 where the 53 low bits of the hash of (key + i) are below the bound, else 1
+EACH_PROCESSOR void visible_range(int64_t first, int64_t last, const int64_t *keys, uint64_t key, uint64_t bound,
+                                  float *out) {
+    for (int64_t i = first; i < last; ++i) {
+        out[i] = (mixed((uint64_t)keys[i] + key) & ((1ull << 53) - 1)) < bound ? 0.0f : 1.0f;
+    }
+}
+
+// x scaled where the 32-bit half hash of its place is at or above the bound, else 0; two places share a hash
+EACH_PROCESSOR void dropout_range(int64_t first, int64_t last, uint64_t key, uint32_t bound, float scale,
+                                  const float *x, float *out) {
+    for (int64_t i = first; i < last; ++i) {
+        const uint64_t hash = mixed(key + (uint64_t)i);
+        out[2 * i] = (uint32_t)hash < bound ? 0.0f : x[2 * i] * scale;
+        out[2 * i + 1] = (uint32_t)(hash >> 32) < bound ? 0.0f : x[2 * i + 1] * scale;
+    }
+}
+
+// ---- optimiser -----------------------------------------------------------------------------------------------------
+
+EACH_PROCESSOR void rmsprop_row(int64_t width, const float *gradient, float *weight, float *square, float decay,
+                                float alpha, float rate, float epsilon, float penalty) {
+    for (int64_t j = 0; j < width; ++j) {
+        const float g = gradient[j] + penalty * weight[j];
+        square[j] = square[j] * decay + (1.0f - alpha) * g * g;
+        weight[j] -= rate * g / (std::sqrt(square[j]) + epsilon);
+    }
+}
+
+// ---- the best k ----------------------------------------------------------------------------------------------------
+
+// Marks in `found` where a row's scores reach a bound; gives their number.
+EACH_PROCESSOR int64_t above(const float *scores, int64_t n, float bound, int32_t *found) {
+    int64_t count = 0;
+    for (int64_t block = 0; block < n; block += 64) {
+        const int64_t end = std::min(block + 64, n);
+        int any = 0;
+        for (int64_t j = block; j < end; ++j) any |= scores[j] > bound;
+        if (!any) continue;
+        for (int64_t j = block; j < end; ++j) {
+            found[count] = (int32_t)j;
+            count += scores[j] > bound;
+        }
+    }
+    return count;
+}
+
+}  // namespace
+
+// ---- what Python calls ---------------------------------------------------------------------------------------------
+
+#define PRODUCT(NAME, T)                                                                                               \
+    EXPORT void NAME(int64_t n_rows, const int64_t *crow, const int32_t *col, const int32_t *order, const T *values,   \
+                     const T *values2, const T *table, const T *table2, int64_t width, int64_t stride, T *out,         \
+                     T *out2, int64_t out_stride, int threads) {                                                       \
+        const Product<T> p{crow, col, order, values, values2, table, table2, width, stride, out, out2, out_stride};    \
+        over_rows(n_rows, crow, width, threads, [&](int64_t a, int64_t b) { product_rows_##T(p, a, b); });             \
+    }
+#define product_rows_float product_rows_f32
+#define product_rows_double product_rows_f64
+PRODUCT(hyvae_product_f32, float)
+PRODUCT(hyvae_product_f64, double)
+
+#define SAMPLE(NAME, T)                                                                                                \
+    EXPORT void NAME(int64_t n_rows, const int64_t *crow, const int32_t *col, const T *left, int64_t left_stride,      \
+                     const T *right, int64_t right_stride, int64_t width, T *out, int threads) {                       \
+        over_rows(n_rows, crow, width, threads, [&](int64_t a, int64_t b) {                                            \
+            sample_rows_##T(a, b, crow, col, left, left_stride, right, right_stride, width, out);                      \
+        });                                                                                                            \
+    }
+#define sample_rows_float sample_rows_f32
+#define sample_rows_double sample_rows_f64
+SAMPLE(hyvae_sample_f32, float)
+SAMPLE(hyvae_sample_f64, double)
+
+// Entries in the order of columns.  With `touched`, only columns that have entries get a row; gives their number.
+EXPORT int64_t hyvae_transpose(int64_t n_rows, int64_t n_cols, const int64_t *crow, const int32_t *col,
+                               int64_t *crow_t, int32_t *col_t, int32_t *order, int32_t *touched) {
+    std::vector<int64_t> place(n_cols, 0);
+    const int64_t nnz = crow[n_rows];
+    for (int64_t e = 0; e < nnz; ++e) ++place[col[e]];
+    int64_t start = 0, row = 0;
+    crow_t[0] = 0;
+    for (int64_t c = 0; c < n_cols; ++c) {
+        const int64_t count = place[c];
+        place[c] = start;
+        start += count;
+        if (touched && !count) continue;
+        if (touched) touched[row] = (int32_t)c;
+        crow_t[++row] = start;
+    }
+    for (int64_t r = 0; r < n_rows; ++r) {
+        for (int64_t e = crow[r]; e < crow[r + 1]; ++e) {
+            const int64_t to = place[col[e]]++;
+            col_t[to] = (int32_t)r;
+            order[to] = (int32_t)e;
+        }
+    }
+    return row;
+}
+
+// The entries where `keep` is 0 (they are the hidden ones): their columns, places and row bounds; gives their number.
+EXPORT int64_t hyvae_hidden_entries(int64_t n_rows, const int64_t *crow, const int32_t *col, const float *visible,
+                                    int64_t *crow_out, int32_t *col_out, int32_t *place) {
+    int64_t count = 0;
+    crow_out[0] = 0;
+    for (int64_t r = 0; r < n_rows; ++r) {
+        for (int64_t e = crow[r]; e < crow[r + 1]; ++e) {
+            if (visible[e] != 0) continue;
+            if (col_out) {
+                col_out[count] = col[e];
+                place[count] = (int32_t)e;
+            }
+            ++count;
+        }
+        crow_out[r + 1] = count;
+    }
+    return count;
+}
+
+EXPORT void hyvae_residuals(int64_t n_rows, const int64_t *crow, const int32_t *col, const float *values,
+                            const float *weights, float mean, const float *row_effect, const float *col_effect,
+                            float *out, int threads) {
+    const Residual<float> x{crow, col, values, weights, row_effect, col_effect, mean};
+    over_rows(n_rows, crow, 4, threads, [&](int64_t a, int64_t b) { residual_rows_f32(x, a, b, out); });
+}
+
+EXPORT void hyvae_sum_rows(int64_t n_rows, const int64_t *crow, const int32_t *col, const float *values,
+                           const float *weights, float mean, const float *row_effect, const float *col_effect,
+                           float *out, int threads) {
+    const Residual<float> x{crow, col, values, weights, row_effect, col_effect, mean};
+    over_rows(n_rows, crow, 4, threads, [&](int64_t a, int64_t b) { sum_rows_f32(x, a, b, out); });
+}
+
+EXPORT void hyvae_sum_columns(int64_t n_rows, int64_t n_cols, const int64_t *crow, const int32_t *col,
+                              const float *values, const float *weights, float mean, const float *row_effect,
+                              const float *col_effect, float *out, int threads) {
+    const Residual<float> x{crow, col, values, weights, row_effect, col_effect, mean};
+    // a copy of the sums for each piece; the number of pieces is fixed, so that sums do not depend on the threads
+    const int64_t nnz = crow[n_rows] - crow[0], pieces = nnz > n_cols ? 2 : 1;
+    std::vector<double> sums(pieces * n_cols, 0.0);
+    const int64_t *middle = std::lower_bound(crow, crow + n_rows, crow[0] + nnz / 2);
+    const int64_t half = pieces == 2 ? middle - crow : n_rows;
+#pragma omp parallel for num_threads(threads) if (pieces == 2 && nnz > kSmall)
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+        sum_columns_f32(x, piece ? half : 0, piece ? n_rows : half, sums.data() + piece * n_cols);
+    }
+    for (int64_t c = 0; c < n_cols; ++c) out[c] = (float)(sums[c] + (pieces == 2 ? sums[n_cols + c] : 0.0));
+}
+
+EXPORT void hyvae_visible(int64_t n, const int64_t *keys, uint64_t key, uint64_t bound, float *out, int threads) {
+    over_range(n, 4, threads, [&](int64_t a, int64_t b) { visible_range(a, b, keys, key, bound, out); });
+}
+
+EXPORT void hyvae_dropout(int64_t n, uint64_t key, uint32_t bound, float scale, const float *x, float *out,
+                          int threads) {
+    over_range(n / 2, 8, threads, [&](int64_t a, int64_t b) { dropout_range(a, b, key, bound, scale, x, out); });
+    if (n % 2) out[n - 1] = (uint32_t)mixed(key + (uint64_t)(n / 2)) < bound ? 0.0f : x[n - 1] * scale;
+}
+
+// RMSprop of some rows (`rows`; null: all).  `latest` is the step that last touched a row: its second moment is decayed
+// for the steps since, in which its gradient was zero and its weights did not move.
+EXPORT void hyvae_rmsprop(int64_t n, const int64_t *rows, int64_t width, const float *gradient, float *weight,
+                          float *square, int32_t *latest, int64_t step, float alpha, float rate, float epsilon,
+                          float penalty, int threads) {
+    over_range(n, width, threads, [&](int64_t a, int64_t b) {
+        for (int64_t i = a; i < b; ++i) {
+            const int64_t row = rows ? rows[i] : i;
+            const float decay = latest ? std::pow(alpha, (float)(step - latest[row])) : alpha;
+            rmsprop_row(width, gradient + i * width, weight + row * width, square + row * width, decay, alpha, rate,
+                        epsilon, penalty);
+            if (latest) latest[row] = (int32_t)step;
+        }
+    });
+}
+
+// The k best of each row of scores, merged into those found before: best (n_rows, k) and items (n_rows, k) are sorted,
+// best first, and start with -inf and -1.  Of equal scores the one with the lower number comes first.
+EXPORT void hyvae_best(int64_t n_rows, int64_t n, const float *scores, int64_t stride, int64_t k, int64_t first_item,
+                       float *best, int64_t *items, int threads) {
+    over_range(n_rows, n, threads, [&](int64_t a, int64_t b) {
+        constexpr int64_t piece = 1024;
+        int32_t found[piece + 64];
+        for (int64_t r = a; r < b; ++r) {
+            float *top = best + r * k;
+            int64_t *item = items + r * k;
+            for (int64_t start = 0; start < n; start += piece) {
+                const float *row = scores + r * stride + start;
+                const int64_t count = above(row, std::min(piece, n - start), top[k - 1], found);
+                for (int64_t i = 0; i < count; ++i) {
+                    const float score = row[found[i]];
+                    if (!(score > top[k - 1])) continue;
+                    int64_t place = k - 1;
+                    for (; place > 0 && top[place - 1] < score; --place) {
+                        top[place] = top[place - 1];
+                        item[place] = item[place - 1];
+                    }
+                    top[place] = score;
+                    item[place] = first_item + start + found[i];
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,493 @@
+"""The hot loops, as operators of torch (``torch.ops.hyvae``), so that its profilers and counters see them.
+
+Each has two ways that give the same: compiled from ``_kernels.cpp`` for the CPU, and plain torch, for CUDA, for types
+that are not compiled, and for machines on which nothing could be. ``HYVAE_KERNELS=torch`` chooses plain torch.
+
+A matrix is given by `crow` (n_rows + 1,) int64, the bounds of its compressed rows, and `col` (nnz,) int32. `order`
+(nnz,) int32, where given, says for each entry where its value stands: for a transposed matrix, in the row order of the
+original. Sums are over a row's entries from left to right, on one thread, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import math
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+VARIABLE = "HYVAE_KERNELS"
+# 64-bit integers wrap around in the hashes below, as they do in C
+_HALF_BITS = 32
+_GATHER_CHUNK = 1 << 16
+_MIX_BITS = (1 << 53) - 1
+
+_SIGNATURES = {
+    # i: int64, p: pointer (or null), f: float, u: uint64, v: uint32, t: threads
+    "product_f32": "ippppppp" + "iippi" + "t",
+    "product_f64": "ippppppp" + "iippi" + "t",
+    "sample_f32": "ipppipiipt",
+    "sample_f64": "ipppipiipt",
+    "transpose": "iipppppp",
+    "hidden_entries": "ipppppp",
+    "residuals": "ippppfpppt",
+    "sum_rows": "ippppfpppt",
+    "sum_columns": "iippppfpppt",
+    "visible": "ipuupt",
+    "dropout": "iuvfppt",
+    "rmsprop": "ipippppifffft",
+    "best": "iipiiippt",
+}
+_C_TYPES = {
+    "i": ctypes.c_int64,
+    "p": ctypes.c_void_p,
+    "f": ctypes.c_float,
+    "u": ctypes.c_uint64,
+    "v": ctypes.c_uint32,
+    "t": ctypes.c_int,
+}
+_COUNTS = {"transpose", "hidden_entries"}
+
+
+def _load() -> dict[str, Any]:
+    """The compiled functions by name; none where they were not built, or are not wanted."""
+    choice = os.environ.get(VARIABLE, "compiled")
+    if choice not in ("compiled", "torch"):
+        raise ValueError(f"{VARIABLE} must be 'compiled' or 'torch', got {choice!r}")
+    spec = importlib.util.find_spec("hyvae.nn._kernels")
+    if choice == "torch" or spec is None or spec.origin is None:
+        return {}
+    # after torch, whose OpenMP the library then shares: two pools of spinning threads would fight over the cores
+    library = ctypes.CDLL(spec.origin)
+    functions = {}
+    for name, signature in _SIGNATURES.items():
+        function = getattr(library, f"hyvae_{name}")
+        function.argtypes = [_C_TYPES[letter] for letter in signature]
+        function.restype = ctypes.c_int64 if name in _COUNTS else None
+        functions[name] = function
+    return functions
+
+
+_compiled = _load()
+
+
+def compiled() -> bool:
+    """Whether the compiled kernels are in use."""
+    return bool(_compiled)
+
+
+def _by_kernel(*tensors: Tensor | None, types: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
+    """Whether the compiled way can take these arrays of numbers."""
+    if not _compiled:
+        return False
+    given = [tensor for tensor in tensors if tensor is not None]
+    return given[0].dtype in types and all(t.dtype == given[0].dtype and t.device.type == "cpu" for t in given)
+
+
+_FLOATS = (torch.float32, torch.float64)
+_SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _rows_together(table: Tensor) -> Tensor:
+    """The table, or a copy where the numbers of a row do not lie side by side."""
+    return table if table.stride(1) == 1 and table.stride(0) >= table.shape[1] else table.contiguous()
+
+
+def csr(crow: Tensor, col: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The torch CSR tensor."""
+    return torch.sparse_csr_tensor(crow, col.long(), values, shape, check_invariants=False)
+
+
+# -- products ---------------------------------------------------------------------------------------------
+
+
+def _product(crow: Tensor, col: Tensor, order: Tensor | None, values: Tensor, table: Tensor) -> Tensor:
+    if _by_kernel(values, table, types=_FLOATS):
+        return _run_product(crow, col, order, values, None, table, None)[0]
+    values = values if order is None else values[order]
+    return csr(crow, col, values, (len(crow) - 1, len(table))) @ table
+
+
+def _product_pair(
+    crow: Tensor, col: Tensor, order: Tensor | None, values: Tensor, weights: Tensor, table: Tensor, other: Tensor
+) -> Tensor:
+    if _by_kernel(values, weights, table, other, types=_FLOATS):
+        return _run_product(crow, col, order, values, weights, table, other)[0]
+    return _product(crow, col, order, values, table) + _product(crow, col, order, weights, other)
+
+
+def _product_both(
+    crow: Tensor, col: Tensor, order: Tensor | None, values: Tensor, weights: Tensor, table: Tensor
+) -> tuple[Tensor, Tensor]:
+    if _by_kernel(values, weights, table, types=_FLOATS):
+        first, second = _run_product(crow, col, order, values, weights, table, None)
+        assert second is not None
+        return first, second
+    return _product(crow, col, order, values, table), _product(crow, col, order, weights, table)
+
+
+def _run_product(
+    crow: Tensor,
+    col: Tensor,
+    order: Tensor | None,
+    values: Tensor,
+    weights: Tensor | None,
+    table: Tensor,
+    other: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    table = _rows_together(table)
+    if other is not None and other.stride() != table.stride():
+        table, other = table.contiguous(), other.contiguous()
+    width, n_rows = table.shape[1], len(crow) - 1
+    out = table.new_empty(n_rows, width)
+    second = table.new_empty(n_rows, width) if weights is not None and other is None else None
+    _compiled[f"product_{_SUFFIX[table.dtype]}"](
+        n_rows,
+        crow.data_ptr(),
+        col.data_ptr(),
+        _pointer(order),
+        values.data_ptr(),
+        _pointer(weights),
+        table.data_ptr(),
+        _pointer(other),
+        width,
+        table.stride(0),
+        out.data_ptr(),
+        _pointer(second),
+        width,
+        torch.get_num_threads(),
+    )
+    return out, second
+
+
+def _sample(crow: Tensor, col: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    if _by_kernel(left, right, types=_FLOATS):
+        left, right = _rows_together(left), _rows_together(right)
+        out = left.new_empty(len(col))
+        _compiled[f"sample_{_SUFFIX[left.dtype]}"](
+            len(crow) - 1,
+            crow.data_ptr(),
+            col.data_ptr(),
+            left.data_ptr(),
+            left.stride(0),
+            right.data_ptr(),
+            right.stride(0),
+            left.shape[1],
+            out.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return out
+    left, right = left.contiguous(), right.contiguous()
+    if left.is_cuda or torch.backends.mkl.is_available():
+        zeros = csr(crow, col, left.new_zeros(len(col)), (len(crow) - 1, len(right)))
+        return torch.sparse.sampled_addmm(zeros, left, right.T, beta=0.0).values()
+    return _sample_by_gathering(crow, col, left, right)
+
+
+def _sample_by_gathering(crow: Tensor, col: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Compute the same where torch has no kernel for it (CPU builds without MKL), in chunks."""
+    row = rows_of(crow, len(col))
+    out = left.new_empty(len(col))
+    for start in range(0, len(col), _GATHER_CHUNK):
+        chunk = slice(start, start + _GATHER_CHUNK)
+        out[chunk] = (left[row[chunk]] * right[col[chunk]]).sum(1)
+    return out
+
+
+# -- patterns ---------------------------------------------------------------------------------------------
+
+
+def rows_of(crow: Tensor, nnz: int) -> Tensor:
+    """Row of each entry, (nnz,) int64."""
+    rows = torch.arange(len(crow) - 1, device=crow.device)
+    return torch.repeat_interleave(rows, crow.diff(), output_size=nnz)
+
+
+def _transpose(crow: Tensor, col: Tensor, n_cols: int, touched_only: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if _compiled and col.device.type == "cpu":
+        bounds = crow.new_empty(n_cols + 1)
+        rows, order = torch.empty_like(col), torch.empty_like(col)
+        touched = col.new_empty(n_cols if touched_only else 0)
+        count = _compiled["transpose"](
+            len(crow) - 1,
+            n_cols,
+            crow.data_ptr(),
+            col.data_ptr(),
+            bounds.data_ptr(),
+            rows.data_ptr(),
+            order.data_ptr(),
+            touched.data_ptr() if touched_only else None,
+        )
+        return bounds[: count + 1], rows, order, touched[:count].long() if touched_only else touched.long()
+    order = torch.sort(col, stable=True).indices
+    counts = torch.bincount(col, minlength=n_cols)
+    touched = counts.nonzero()[:, 0] if touched_only else counts.new_empty(0)
+    bounds = pad((counts[touched] if touched_only else counts).cumsum(0), (1, 0))
+    return bounds, rows_of(crow, len(col))[order].int(), order.int(), touched
+
+
+def _hidden_entries(crow: Tensor, col: Tensor, visible: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if _by_kernel(visible):
+        bounds = torch.empty_like(crow)
+        arguments = (len(crow) - 1, crow.data_ptr(), col.data_ptr(), visible.data_ptr(), bounds.data_ptr())
+        count = _compiled["hidden_entries"](*arguments, None, None)
+        columns, places = col.new_empty(count), col.new_empty(count)
+        _compiled["hidden_entries"](*arguments, columns.data_ptr(), places.data_ptr())
+        return bounds, columns, places
+    hidden = visible == 0
+    return pad(hidden.cumsum(0), (1, 0))[crow], col[hidden], hidden.nonzero()[:, 0].int()
+
+
+# -- residuals --------------------------------------------------------------------------------------------
+
+
+def _residuals(
+    crow: Tensor,
+    col: Tensor,
+    values: Tensor,
+    weights: Tensor | None,
+    mean: Tensor | None,
+    row_effect: Tensor | None,
+    col_effect: Tensor | None,
+) -> Tensor:
+    if _by_kernel(values, weights, mean, row_effect, col_effect):
+        out = torch.empty_like(values)
+        _run_residual("residuals", (len(crow) - 1,), crow, col, values, weights, mean, row_effect, col_effect, out)
+        return out
+    out = values
+    if mean is not None:
+        out = out - mean
+    if row_effect is not None:
+        out = out - row_effect[rows_of(crow, len(col))]
+    if col_effect is not None:
+        out = out - col_effect[col]
+    return out.clone() if out is values and weights is None else out if weights is None else out * weights
+
+
+def _sum_rows(
+    crow: Tensor,
+    col: Tensor,
+    values: Tensor,
+    weights: Tensor | None,
+    mean: Tensor | None,
+    row_effect: Tensor | None,
+    col_effect: Tensor | None,
+) -> Tensor:
+    n_rows = len(crow) - 1
+    if _by_kernel(values, weights, mean, row_effect, col_effect):
+        out = values.new_empty(n_rows)
+        _run_residual("sum_rows", (n_rows,), crow, col, values, weights, mean, row_effect, col_effect, out)
+        return out
+    residuals = _residuals(crow, col, values, weights, mean, row_effect, col_effect)
+    return values.new_zeros(n_rows).index_add_(0, rows_of(crow, len(col)), residuals)
+
+
+def _sum_columns(
+    crow: Tensor,
+    col: Tensor,
+    n_cols: int,
+    values: Tensor,
+    weights: Tensor | None,
+    mean: Tensor | None,
+    row_effect: Tensor | None,
+    col_effect: Tensor | None,
+) -> Tensor:
+    if _by_kernel(values, weights, mean, row_effect, col_effect):
+        out = values.new_empty(n_cols)
+        sizes = (len(crow) - 1, n_cols)
+        _run_residual("sum_columns", sizes, crow, col, values, weights, mean, row_effect, col_effect, out)
+        return out
+    residuals = _residuals(crow, col, values, weights, mean, row_effect, col_effect)
+    return values.new_zeros(n_cols).index_add_(0, col, residuals)
+
+
+def _run_residual(
+    name: str,
+    sizes: tuple[int, ...],
+    crow: Tensor,
+    col: Tensor,
+    values: Tensor,
+    weights: Tensor | None,
+    mean: Tensor | None,
+    row_effect: Tensor | None,
+    col_effect: Tensor | None,
+    out: Tensor,
+) -> None:
+    _compiled[name](
+        *sizes,
+        crow.data_ptr(),
+        col.data_ptr(),
+        values.data_ptr(),
+        _pointer(weights),
+        0.0 if mean is None else float(mean),
+        _pointer(row_effect),
+        _pointer(col_effect),
+        out.data_ptr(),
+        torch.get_num_threads(),
+    )
+
+
+# -- random choices that are a function of a counter ------------------------------------------------------
+
+
+def signed(value: int) -> int:
+    """The int64 with the same bits as `value` modulo 2^64."""
+    value %= 1 << 64
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def mix(x: Tensor) -> Tensor:
+    """The finaliser of SplitMix64 (Steele et al. 2014) of each int64, as a counter-based hash."""
+    x = x + signed(0x9E3779B97F4A7C15)
+    x = (x ^ _shifted(x, 30)) * signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shifted(x, 27)) * signed(0x94D049BB133111EB)
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    # int64 shifts keep the sign; a logical shift drops it
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _visible(keys: Tensor, key: int, share: float) -> Tensor:
+    bound = math.ceil(share * (_MIX_BITS + 1))
+    if _compiled and keys.device.type == "cpu":
+        out = torch.empty(len(keys))
+        _compiled["visible"](
+            len(keys), keys.data_ptr(), key % (1 << 64), bound, out.data_ptr(), torch.get_num_threads()
+        )
+        return out
+    return ((mix(keys + signed(key)) & _MIX_BITS) >= bound).float()
+
+
+def _dropout(x: Tensor, key: int, rate: float) -> Tensor:
+    bound, scale = min(round(rate * (1 << _HALF_BITS)), (1 << _HALF_BITS) - 1), 1.0 / (1.0 - rate)
+    x = x.contiguous()
+    if _by_kernel(x):
+        out = torch.empty_like(x)
+        threads = torch.get_num_threads()
+        _compiled["dropout"](x.numel(), key % (1 << 64), bound, scale, x.data_ptr(), out.data_ptr(), threads)
+        return out
+    places = torch.arange((x.numel() + 1) // 2, device=x.device)
+    hashes = mix(places + signed(key))
+    low_bits = (1 << _HALF_BITS) - 1
+    halves = torch.stack([hashes & low_bits, _shifted(hashes, _HALF_BITS)], 1).flatten()[: x.numel()]
+    return torch.where(halves.view(x.shape) < bound, 0.0, x * scale)
+
+
+# -- in place ---------------------------------------------------------------------------------------------
+
+
+def _rmsprop(
+    weight: Tensor,
+    square: Tensor,
+    latest: Tensor | None,
+    rows: Tensor | None,
+    gradient: Tensor,
+    step: int,
+    alpha: float,
+    rate: float,
+    epsilon: float,
+    penalty: float,
+) -> None:
+    if _by_kernel(weight, square, gradient) and weight.is_contiguous():
+        gradient = gradient.contiguous()
+        n = weight.shape[0] if weight.dim() and rows is None else 1 if rows is None else len(rows)
+        _compiled["rmsprop"](
+            n,
+            _pointer(rows),
+            gradient.numel() // max(n, 1),
+            gradient.data_ptr(),
+            weight.data_ptr(),
+            square.data_ptr(),
+            _pointer(latest),
+            step,
+            alpha,
+            rate,
+            epsilon,
+            penalty,
+            torch.get_num_threads(),
+        )
+        return
+    at: Any = slice(None) if rows is None else rows
+    decay: float | Tensor = alpha
+    if latest is not None:
+        decay = (alpha ** (step - latest[at]).to(weight.dtype)).unsqueeze(1)
+        latest[at] = step
+    if weight.dim() == 0:
+        at = ...
+    slope = gradient + penalty * weight[at]
+    moment = square[at] * decay + (1 - alpha) * slope.square()
+    square[at] = moment
+    weight[at] -= rate * slope / (moment.sqrt() + epsilon)
+
+
+def _best(scores: Tensor, first_item: int, best: Tensor, items: Tensor) -> None:
+    k = best.shape[1]
+    if _by_kernel(scores, best) and scores.stride(1) == 1:
+        _compiled["best"](
+            len(scores),
+            scores.shape[1],
+            scores.data_ptr(),
+            scores.stride(0),
+            k,
+            first_item,
+            best.data_ptr(),
+            items.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return
+    top = torch.topk(scores, min(k, scores.shape[1]), dim=1)
+    merged = torch.cat([best, top.values], 1)
+    kept = torch.topk(merged, k, dim=1)
+    items.copy_(torch.cat([items, top.indices + first_item], 1).gather(1, kept.indices))
+    best.copy_(kept.values)
+
+
+_RESIDUAL = "Tensor crow, Tensor col, Tensor values, Tensor? weights, Tensor? mean, Tensor? row_effect, "
+_RESIDUAL += "Tensor? col_effect"
+_OPERATORS = {
+    "product(Tensor crow, Tensor col, Tensor? order, Tensor values, Tensor table) -> Tensor": _product,
+    "product_pair(Tensor crow, Tensor col, Tensor? order, Tensor values, Tensor weights, Tensor table, Tensor other)"
+    " -> Tensor": _product_pair,
+    "product_both(Tensor crow, Tensor col, Tensor? order, Tensor values, Tensor weights, Tensor table)"
+    " -> (Tensor, Tensor)": _product_both,
+    "sample(Tensor crow, Tensor col, Tensor left, Tensor right) -> Tensor": _sample,
+    "transpose(Tensor crow, Tensor col, int n_cols, bool touched_only) -> (Tensor, Tensor, Tensor, Tensor)": _transpose,
+    "hidden_entries(Tensor crow, Tensor col, Tensor visible) -> (Tensor, Tensor, Tensor)": _hidden_entries,
+    f"residuals({_RESIDUAL}) -> Tensor": _residuals,
+    f"sum_rows({_RESIDUAL}) -> Tensor": _sum_rows,
+    f"sum_columns({_RESIDUAL.replace('col,', 'col, int n_cols,')}) -> Tensor": _sum_columns,
+    "visible(Tensor keys, int key, float share) -> Tensor": _visible,
+    "dropout(Tensor x, int key, float rate) -> Tensor": _dropout,
+    "rmsprop_(Tensor(a!) weight, Tensor(b!) square, Tensor(c!)? latest, Tensor? rows, Tensor gradient, int step, "
+    "float alpha, float rate, float epsilon, float penalty) -> ()": _rmsprop,
+    "best_(Tensor scores, int first_item, Tensor(a!) best, Tensor(b!) items) -> ()": _best,
+}
+_library = torch.library.Library("hyvae", "DEF")
+for _schema, _function in _OPERATORS.items():
+    _name = _schema.partition("(")[0]
+    _library.define(_schema)
+    _library.impl(_name, _function, "CompositeExplicitAutograd")
+
+product = torch.ops.hyvae.product.default
+product_pair = torch.ops.hyvae.product_pair.default
+product_both = torch.ops.hyvae.product_both.default
+sample = torch.ops.hyvae.sample.default
+transpose = torch.ops.hyvae.transpose.default
+hidden_entries = torch.ops.hyvae.hidden_entries.default
+residuals = torch.ops.hyvae.residuals.default
+sum_rows = torch.ops.hyvae.sum_rows.default
+sum_columns = torch.ops.hyvae.sum_columns.default
+visible = torch.ops.hyvae.visible.default
+dropout = torch.ops.hyvae.dropout.default
+rmsprop_ = torch.ops.hyvae.rmsprop_.default
+best_ = torch.ops.hyvae.best_.default

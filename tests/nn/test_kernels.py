@@ -1,0 +1,230 @@
+"""The compiled kernels against plain torch, at widths and sizes that take every path through their loops."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse as sp
+
+from hyvae.nn import kernels
+
+pytestmark = pytest.mark.skipif(not kernels.compiled(), reason="no kernels were compiled")
+
+WIDTHS = [1, 7, 16, 33, 64, 100, 128, 200, 512]
+types = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+# one thread's work, and enough for all threads to share
+sizes = pytest.mark.parametrize("n_rows", [3, 400])
+
+
+def case(n_rows, n_cols=90, share=0.3, seed=0):
+    rng = np.random.default_rng(seed)
+    mask = sp.csr_array(rng.random((n_rows, n_cols)) < share)
+    mask.sort_indices()
+    return torch.from_numpy(mask.indptr.astype(np.int64)), torch.from_numpy(mask.indices.astype(np.int32))
+
+
+def draw(*shape, dtype=torch.float32):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=dtype)
+
+
+def both_ways(monkeypatch, operator, *arguments):
+    """What the compiled way and plain torch give; a tensor that is written to is the result."""
+    results = []
+    for functions in (kernels._compiled, {}):
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels, "_compiled", functions)
+            copies = [a.clone() if isinstance(a, torch.Tensor) else a for a in arguments]
+            out = operator(*copies)
+            results.append([a for a in copies if isinstance(a, torch.Tensor)] if out is None else out)
+    return results
+
+
+@types
+@sizes
+@pytest.mark.parametrize("width", WIDTHS)
+class TestProducts:
+    def test_product(self, monkeypatch, n_rows, width, dtype):
+        crow, col = case(n_rows)
+        values, table = draw(len(col), dtype=dtype), draw(90, width, dtype=dtype)
+        torch.testing.assert_close(*both_ways(monkeypatch, kernels.product, crow, col, None, values, table))
+
+    def test_product_of_the_transpose(self, monkeypatch, n_rows, width, dtype):
+        crow, col = case(n_rows)
+        crow_t, col_t, order, _ = kernels.transpose(crow, col, 90, False)
+        values, table = draw(len(col), dtype=dtype), draw(n_rows, width, dtype=dtype)
+        ours, theirs = both_ways(monkeypatch, kernels.product, crow_t, col_t, order, values, table)
+        torch.testing.assert_close(ours, theirs)
+        dense = torch.sparse_csr_tensor(crow, col.long(), values, (n_rows, 90)).to_dense()
+        torch.testing.assert_close(ours, dense.T @ table)
+
+    def test_pair_and_both(self, monkeypatch, n_rows, width, dtype):
+        crow, col = case(n_rows)
+        seen = (torch.arange(len(col)) % 4 > 0).to(dtype)
+        values = draw(len(col), dtype=dtype) * seen
+        table, other = draw(90, width, dtype=dtype), draw(91, width, dtype=dtype)[1:]
+        torch.testing.assert_close(
+            *both_ways(monkeypatch, kernels.product_pair, crow, col, None, values, seen, table, other)
+        )
+        torch.testing.assert_close(*both_ways(monkeypatch, kernels.product_both, crow, col, None, values, seen, table))
+
+    def test_sample(self, monkeypatch, n_rows, width, dtype):
+        crow, col = case(n_rows)
+        left, right = draw(n_rows, width, dtype=dtype), draw(90, width, dtype=dtype)
+        ours, theirs = both_ways(monkeypatch, kernels.sample, crow, col, left, right)
+        # of hundreds of terms near 1: rounding differs with their order
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4 if dtype is torch.float32 else 1e-9)
+
+    def test_columns_of_a_wider_table(self, monkeypatch, n_rows, width, dtype):
+        crow, col = case(n_rows)
+        wide = draw(90, width + 5, dtype=dtype)[:, 3 : 3 + width]
+        left, values = draw(n_rows, width + 2, dtype=dtype)[:, :width], draw(len(col), dtype=dtype)
+        torch.testing.assert_close(
+            kernels.product(crow, col, None, values, wide), kernels.product(crow, col, None, values, wide.clone())
+        )
+        assert torch.equal(kernels.sample(crow, col, left, wide), kernels.sample(crow, col, left.clone(), wide.clone()))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_do_not_change_a_bit(threads):
+    crow, col = case(400)
+    values, table = draw(len(col)), draw(90, 100)
+    before = torch.get_num_threads()
+    arguments = (crow, col, values, None, None, None, None)
+
+    def all_of_them():
+        left = draw(400, 100)
+        return [
+            kernels.product(crow, col, None, values, table),
+            kernels.sample(crow, col, left, table),
+            kernels.sum_rows(*arguments),
+            kernels.sum_columns(crow, col, 90, *arguments[2:]),
+            kernels.dropout(left, 5, 0.3),
+        ]
+
+    try:
+        torch.set_num_threads(threads)
+        first = all_of_them()
+        torch.set_num_threads(3 - threads)
+        assert all(torch.equal(a, b) for a, b in zip(first, all_of_them(), strict=True))
+    finally:
+        torch.set_num_threads(before)
+
+
+@sizes
+class TestResiduals:
+    @pytest.mark.parametrize("given", ["nothing", "weights", "effects", "all"])
+    def test_residuals_and_sums(self, monkeypatch, n_rows, given):
+        crow, col = case(n_rows)
+        weights = (torch.arange(len(col)) % 3 > 0).float() if given in ("weights", "all") else None
+        effects = (draw(1)[0], draw(n_rows), draw(90)) if given in ("effects", "all") else (None, None, None)
+        arguments = (draw(len(col)), weights, *effects)
+        for operator, sizes in ((kernels.residuals, ()), (kernels.sum_rows, ()), (kernels.sum_columns, (90,))):
+            torch.testing.assert_close(
+                *both_ways(monkeypatch, operator, crow, col, *sizes, *arguments), rtol=1e-5, atol=1e-5
+            )
+
+    @pytest.mark.parametrize("touched", [False, True])
+    def test_transpose(self, monkeypatch, n_rows, touched):
+        crow, col = case(n_rows, share=0.02)
+        for ours, theirs in zip(*both_ways(monkeypatch, kernels.transpose, crow, col, 90, touched), strict=True):
+            assert torch.equal(ours, theirs)
+            assert ours.dtype == theirs.dtype
+
+    def test_hidden_entries(self, monkeypatch, n_rows):
+        crow, col = case(n_rows)
+        visible = (draw(len(col)) > 0).float()
+        for ours, theirs in zip(*both_ways(monkeypatch, kernels.hidden_entries, crow, col, visible), strict=True):
+            assert torch.equal(ours, theirs)
+            assert ours.dtype == theirs.dtype
+
+
+class TestRandomChoices:
+    @pytest.mark.parametrize("share", [0.0, 1e-9, 0.1, 0.5, 1.0])
+    def test_visible(self, monkeypatch, share):
+        keys = torch.arange(-5, 70_000)
+        assert torch.equal(*both_ways(monkeypatch, kernels.visible, keys, -(2**63) + 11, share))
+
+    @pytest.mark.parametrize("n", [0, 1, 2, 31, 100_001])
+    def test_dropout(self, monkeypatch, n):
+        x = draw(n) + 9
+        ours, theirs = both_ways(monkeypatch, kernels.dropout, x, 2**62 + 3, 0.4)
+        torch.testing.assert_close(ours, theirs)
+
+    def test_dropout_drops_its_share_and_keeps_the_mean(self):
+        x = torch.ones(1000, 300)
+        out = kernels.dropout(x, 17, 0.4)
+        assert out.unique().tolist() == pytest.approx([0, 1 / 0.6])
+        assert float((out == 0).float().mean()) == pytest.approx(0.4, abs=0.005)
+        # neighbours and rows are independent
+        pairs = ((out[:, 1:] == 0) & (out[:, :-1] == 0)).float().mean()
+        below = ((out[1:] == 0) & (out[:-1] == 0)).float().mean()
+        assert float(pairs) == pytest.approx(0.16, abs=0.005)
+        assert float(below) == pytest.approx(0.16, abs=0.005)
+
+    def test_dropout_of_another_key_is_another(self):
+        x = torch.ones(5000)
+        assert not torch.equal(kernels.dropout(x, 1, 0.4), kernels.dropout(x, 2, 0.4))
+
+
+class TestRMSprop:
+    @pytest.mark.parametrize("shape", [(), (9,), (50, 33)])
+    def test_all_rows(self, monkeypatch, shape):
+        weight, square, gradient = draw(*shape), draw(*shape).square(), draw(*shape) + 1
+        arguments = (None, None, gradient, 4, 0.99, 0.1, 1e-8, 0.3)
+        for ours, theirs in zip(*both_ways(monkeypatch, kernels.rmsprop_, weight, square, *arguments), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+    def test_some_rows(self, monkeypatch):
+        rows, latest = torch.tensor([2, 3, 40]), torch.tensor([3] * 20 + [1] * 30, dtype=torch.int32)
+        arguments = (latest, rows, draw(3, 33), 7, 0.9, 0.1, 1e-8, 0.3)
+        results = both_ways(monkeypatch, kernels.rmsprop_, draw(50, 33), draw(50, 33).square(), *arguments)
+        for ours, theirs in zip(*results, strict=True):
+            torch.testing.assert_close(ours, theirs)
+        assert results[0][2][rows].tolist() == [7, 7, 7]
+
+
+class TestBest:
+    @pytest.mark.parametrize("k", [1, 10, 200])
+    @pytest.mark.parametrize("n_rows", [1, 40])
+    def test_is_topk_in_any_pieces(self, monkeypatch, k, n_rows):
+        scores = draw(n_rows, 3000)
+        scores[:, 5] = -torch.inf
+        wanted = torch.topk(scores, k, dim=1)
+        for functions in (kernels._compiled, {}):
+            with monkeypatch.context() as patch:
+                patch.setattr(kernels, "_compiled", functions)
+                best = torch.full((n_rows, k), -torch.inf)
+                items = torch.full((n_rows, k), -1)
+                for start in (0, 1100, 1200):
+                    stop = {0: 1100, 1100: 1200, 1200: 3000}[start]
+                    kernels.best_(scores[:, start:stop], start, best, items)
+            assert torch.equal(best, wanted.values)
+            assert torch.equal(items, wanted.indices)
+
+    def test_the_lower_number_wins_a_tie(self):
+        best, items = torch.full((1, 3), -torch.inf), torch.full((1, 3), -1)
+        kernels.best_(torch.tensor([[1.0, 2.0, 2.0, 2.0, 1.0, 3.0]]), 10, best, items)
+        assert items.tolist() == [[15, 11, 12]]
+
+    def test_what_cannot_be_recommended_leaves_a_gap(self):
+        best, items = torch.full((1, 3), -torch.inf), torch.full((1, 3), -1)
+        kernels.best_(torch.tensor([[-torch.inf, 2.0, torch.nan]]), 0, best, items)
+        assert items.tolist() == [[1, -1, -1]]
+
+
+class TestChoice:
+    def asked(self, **environment):
+        program = "from hyvae.nn import kernels; print(kernels.compiled())"
+        return subprocess.run(
+            [sys.executable, "-c", program], env=os.environ | environment, capture_output=True, text=True
+        )
+
+    def test_plain_torch_can_be_asked_for(self):
+        assert self.asked(HYVAE_KERNELS="torch").stdout.strip() == "False"
+        assert self.asked(HYVAE_KERNELS="compiled").stdout.strip() == "True"
+
+    def test_anything_else_is_refused(self):
+        assert "must be 'compiled' or 'torch'" in self.asked(HYVAE_KERNELS="fast").stderr

@@ -1,0 +1,108 @@
+"""RMSprop of touched rows: torch's own, to the last digits, without touching the others."""
+
+import pytest
+import torch
+from torch import nn
+
+from hyvae.nn import kernels
+from hyvae.training.optimisers import RMSprop
+
+ROWS, WIDTH = 30, 5
+
+
+@pytest.fixture(autouse=True, params=["compiled", "torch"])
+def way(request, monkeypatch):
+    if request.param == "torch":
+        monkeypatch.setattr(kernels, "_compiled", {})
+    elif not kernels.compiled():
+        pytest.skip("no kernels were compiled")
+
+
+def gradients(steps, density):
+    """Gradients of some rows, others zero."""
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(steps):
+        gradient = torch.randn(ROWS, WIDTH, generator=generator)
+        gradient[torch.rand(ROWS, generator=generator) > density] = 0
+        yield gradient
+
+
+def rows_of(gradient, coalesced=True):
+    rows = torch.nonzero(gradient.abs().sum(1))[:, 0]
+    if coalesced:
+        return torch.sparse_coo_tensor(rows[None], gradient[rows], gradient.shape, is_coalesced=True)
+    # every row in two halves, in any order
+    twice = torch.cat([rows, rows.flip(0)])
+    return torch.sparse_coo_tensor(twice[None], gradient[twice] / 2, gradient.shape)
+
+
+def trained(optimiser, weight, gradients):
+    for gradient in gradients:
+        weight.grad = gradient
+        optimiser.step()
+    return weight.detach()
+
+
+def weights():
+    return nn.Parameter(torch.linspace(-1, 1, ROWS * WIDTH).reshape(ROWS, WIDTH))
+
+
+class TestDense:
+    @pytest.mark.parametrize("decay", [0.0, 0.1])
+    def test_is_torchs(self, decay):
+        ours, theirs = weights(), weights()
+        torch.testing.assert_close(
+            trained(RMSprop([ours], 0.01, weight_decay=decay), ours, gradients(40, 0.5)),
+            trained(torch.optim.RMSprop([theirs], 0.01, weight_decay=decay), theirs, gradients(40, 0.5)),
+        )
+
+    def test_a_single_number(self):
+        ours, theirs = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(2.0))
+        slopes = [torch.tensor(float(k)) for k in range(-3, 5)]
+        torch.testing.assert_close(
+            trained(RMSprop([ours], 0.1), ours, slopes), trained(torch.optim.RMSprop([theirs], 0.1), theirs, slopes)
+        )
+
+
+class TestRows:
+    @pytest.mark.parametrize("coalesced", [True, False])
+    @pytest.mark.parametrize("density", [0.02, 0.3, 1.0])
+    def test_are_torchs_with_all_rows(self, density, coalesced):
+        ours, theirs = weights(), weights()
+        sparse = [rows_of(gradient, coalesced) for gradient in gradients(60, density)]
+        torch.testing.assert_close(
+            trained(RMSprop([ours], 0.01), ours, sparse),
+            trained(torch.optim.RMSprop([theirs], 0.01), theirs, gradients(60, density)),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+    def test_a_dense_gradient_in_between(self):
+        ours, theirs = weights(), weights()
+        mixed = [g if k % 3 == 2 else rows_of(g) for k, g in enumerate(gradients(30, 0.3))]
+        torch.testing.assert_close(
+            trained(RMSprop([ours], 0.01), ours, mixed),
+            trained(torch.optim.RMSprop([theirs], 0.01), theirs, gradients(30, 0.3)),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+    def test_untouched_rows_keep_their_weights_and_are_not_decayed(self):
+        weight = weights()
+        before = weight.detach().clone()
+        gradient = torch.zeros(ROWS, WIDTH)
+        gradient[4] = 1
+        after = trained(RMSprop([weight], 0.01, weight_decay=0.5), weight, [rows_of(gradient)] * 3)
+        assert (after != before).any(1).nonzero()[:, 0].tolist() == [4]
+
+    def test_a_state_goes_on_where_it_was(self):
+        whole, first, second = weights(), weights(), weights()
+        steps = [rows_of(gradient) for gradient in gradients(20, 0.3)]
+        trained(RMSprop([whole], 0.01), whole, steps)
+        one = RMSprop([first], 0.01)
+        trained(one, first, steps[:9])
+        with torch.no_grad():
+            second.copy_(first)
+        other = RMSprop([second], 0.01)
+        other.load_state_dict(one.state_dict())
+        assert torch.equal(trained(other, second, steps[9:]), whole.detach())
