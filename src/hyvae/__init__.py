@@ -5,7 +5,7 @@ import os
 # OpenMP reads it when torch is first imported: for how long a thread without work spins before it sleeps. The default
 # is milliseconds, and on cores that others use every parallel loop then waits for a thread that spins
 # (docs/performance.md)
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 from importlib.metadata import PackageNotFoundError, version
 

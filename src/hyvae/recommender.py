@@ -408,7 +408,7 @@ class Recommender:
         for rows, answering in ((~without, model), (without, floor)):
             if rows.any():
                 block = rating_block(history, users[rows], self.device)
-                seen = [] if include_seen else [history.history(user)[0].astype(np.int64) for user in users[rows]]
+                seen = None if include_seen else block.pattern
                 items[rows], scores[rows] = best_items(
                     answering, answering.encode(block), n, seen, self._item_counts > 0
                 )
@@ -688,7 +688,8 @@ class FoldedIn:
         model, floor, _ = recommender._fitted
         self._model = model if len(ratings) else floor
         with torch.no_grad():
-            self._code = self._model.encode(rating_block(ratings, device=recommender.device))
+            self._block = rating_block(ratings, device=recommender.device)
+            self._code = self._model.encode(self._block)
 
     @torch.no_grad()
     def predict(self, items: Iterable[Any]) -> NDArray[np.float32]:
@@ -702,13 +703,13 @@ class FoldedIn:
         scores = self._model.score_pairs(self._code, pattern).cpu().numpy()
         if unrated.any():
             floor = self.recommender._fitted[1]
-            code = floor.encode(rating_block(self.ratings, device=self.recommender.device))
+            code = floor.encode(self._block)
             scores[unrated] = floor.score_pairs(code, pattern).cpu().numpy()[unrated]
         return scores[inverse].clip(*self.ratings.scale)
 
     def recommend(self, n: int = 10, *, include_seen: bool = False) -> list[Recommendation]:
         """The `n` items with the highest predicted rating."""
-        seen = [] if include_seen else [self.ratings.indices.astype(np.int64)]
+        seen = None if include_seen else self._block.pattern
         items, scores = best_items(self._model, self._code, n, seen, self.recommender._item_counts > 0)
         return self.recommender._named(items[0], scores[0].clip(*self.ratings.scale))
 

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from hyvae.errors import DataError
 from hyvae.models.base import RatingBlock, RatingModel
+from hyvae.nn import kernels
 from hyvae.nn.sparse import SparsePattern
 from hyvae.ratings import Ratings
 
 USER_BLOCK = 1024
-ITEM_BLOCK = 16384
+MIN_ITEM_BLOCK = 512
+SCORES_AT_A_TIME = 1 << 20
 
 
 def rating_block(
@@ -81,15 +83,15 @@ def predict_pairs(model: RatingModel, history: Ratings, pairs: Ratings) -> NDArr
 
 @torch.no_grad()
 def best_items(
-    model: RatingModel, codes: Tensor, n: int, exclude: list[NDArray[np.int64]], candidates: NDArray[np.bool_]
+    model: RatingModel, codes: Tensor, n: int, seen: SparsePattern | None, candidates: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The `n` items of highest score for each code, in blocks of items with a running top-k.
+    """The `n` items of highest score for each code, in blocks of items with a running list of the best.
 
     Parameters
     ----------
     codes : (n_users, width) tensor
-    exclude : n_users arrays of item indices
-        Items that a user's list must not contain.
+    seen : SparsePattern, optional
+        (n_users, n_items), columns ascending in each row: items that a user's list must not contain.
     candidates : (n_items,) bool array
         Items that any list may contain.
 
@@ -107,28 +109,20 @@ def best_items(
     """
     if n < 1:
         raise DataError(f"the length of a list must be at least 1, got {n}")
-    device = codes.device
-    out_of_bounds = torch.from_numpy(~candidates).to(device)
-    rows = torch.from_numpy(np.repeat(np.arange(len(exclude)), [len(items) for items in exclude])).to(device)
-    columns = torch.from_numpy(np.concatenate([*exclude, np.empty(0, np.int64)]).astype(np.int64)).to(device)
-    best_scores = torch.full((len(codes), 0), -torch.inf, device=device)
-    best = torch.empty((len(codes), 0), dtype=torch.int64, device=device)
-    for start in range(0, model.n_items, ITEM_BLOCK):
-        stop = min(start + ITEM_BLOCK, model.n_items)
-        scores = model.score(codes, slice(start, stop)).clone()
-        scores[:, out_of_bounds[start:stop]] = -torch.inf
-        inside = (columns >= start) & (columns < stop)
-        scores[rows[inside], columns[inside] - start] = -torch.inf
-        top = torch.topk(scores, min(n, stop - start), dim=1)
-        best_scores = torch.cat([best_scores, top.values], 1)
-        best = torch.cat([best, top.indices + start], 1)
-        kept = torch.topk(best_scores, min(n, best.shape[1]), dim=1)
-        best_scores, best = kept.values, best.gather(1, kept.indices)
-    items, values = best.cpu().numpy(), best_scores.cpu().numpy()
-    missing = ~np.isfinite(values)
-    items[missing], values[missing] = -1, np.nan
-    short = n - items.shape[1]
+    allowed = None if candidates.all() else torch.from_numpy(candidates).to(codes.device)
+    k = min(n, model.n_items)
+    best = torch.full((len(codes), k), -torch.inf, dtype=codes.dtype, device=codes.device)
+    items = torch.full((len(codes), k), -1, device=codes.device)
+    # scores that stay in the cache until they are looked through
+    block = max(MIN_ITEM_BLOCK, SCORES_AT_A_TIME // max(len(codes), 1))
+    for start in range(0, model.n_items, block):
+        scores = model.score(codes, slice(start, min(start + block, model.n_items)))
+        crow, col = (None, None) if seen is None else (seen.crow, seen.col)
+        kernels.best_(scores, start, crow, col, allowed, best, items)
+    found, values = items.cpu().numpy(), best.cpu().numpy()
+    values[found < 0] = np.nan
+    short = n - k
     return (
-        np.pad(items, ((0, 0), (0, short)), constant_values=-1),
+        np.pad(found, ((0, 0), (0, short)), constant_values=-1),
         np.pad(values, ((0, 0), (0, short)), constant_values=np.nan),
     )

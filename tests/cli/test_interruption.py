@@ -29,7 +29,7 @@ SMALL = [
     f"--set={key}"
     for key in ("hidden=16", "latent=8", "deep_layers=8", "batch_users=10", "validate_every=5", "patience=none")
 ]
-EPOCHS = 30
+EPOCHS = 60
 STEPS = EPOCHS * 4  # 40 users
 TRAIN = ["train", "ratings.csv", "--out", "run", *SMALL, f"--set=epochs={EPOCHS}", "--threads", "1"]
 EACH_STEP = ["--checkpoint-every", "0"]
@@ -309,7 +309,7 @@ class TestResume:
     def test_another_training_is_refused(self, server, half):
         ended = server.run(half, *TRAIN, "--resume", "--seed", "7", "--set=epochs=9", code=1)
         assert ended.err == (
-            "error: run.checkpoint is of another training: seed was 0 and is 7 now; setting epochs was 30 and is 9 "
+            "error: run.checkpoint is of another training: seed was 0 and is 7 now; setting epochs was 60 and is 9 "
             "now; train as then, choose another place, or start afresh without --resume\n"
         )
 

@@ -14,6 +14,7 @@ from hyvae.models import hyvae
 from hyvae.models.base import RatingBlock, Step
 from hyvae.models.hyvae import HyVAE
 from hyvae.models.settings import configure
+from hyvae.nn import latent
 from hyvae.nn.hiding import visible_ratings
 from hyvae.nn.sparse import SparsePattern
 from hyvae.ratings import Ratings
@@ -103,7 +104,7 @@ def dense_ratings(ratings):
 
 def fix_noise(monkeypatch, width, n=N_USERS):
     noise = torch.from_numpy(np.random.default_rng(8).normal(size=(n, width)))
-    monkeypatch.setattr(torch, "randn_like", lambda like: noise[: len(like)])
+    monkeypatch.setattr(latent, "normal_like", lambda like: noise[: len(like)])
     return noise.numpy()
 
 
@@ -226,7 +227,7 @@ class TestPaperEquations:
         assert M.sum() == 4
         noise = np.zeros((2, 6))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(torch, "randn_like", torch.zeros_like)
+            patch.setattr(latent, "normal_like", torch.zeros_like)
             rec = float(parts_of(model.train(), block, step_of(block))["rec"].detach())
         assert rec == pytest.approx(dense_hyvae.paper_loss(weights_of(model), model.config, R, M, noise, 1.0)["rec"])
 

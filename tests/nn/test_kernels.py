@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse as sp
+from scipy import stats
 
 from hyvae.nn import kernels
 
@@ -76,6 +77,15 @@ class TestProducts:
         ours, theirs = both_ways(monkeypatch, kernels.sample, crow, col, left, right)
         # of hundreds of terms near 1: rounding differs with their order
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4 if dtype is torch.float32 else 1e-9)
+
+    def test_ridge(self, monkeypatch, n_rows, width, dtype):
+        if width > 128:
+            pytest.skip("a user's code is no wider")
+        crow, col = case(n_rows, share=0.1)
+        crow = torch.cat([crow[:1], crow[:-1]])  # the first row is empty
+        values, table = draw(len(col), dtype=dtype), draw(90, width, dtype=dtype)
+        ours, theirs = both_ways(monkeypatch, kernels.ridge, crow, col[: crow[-1]], values, table, 3.0)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 if dtype is torch.float32 else 1e-9)
 
     def test_columns_of_a_wider_table(self, monkeypatch, n_rows, width, dtype):
         crow, col = case(n_rows)
@@ -164,6 +174,27 @@ class TestRandomChoices:
         assert float(pairs) == pytest.approx(0.16, abs=0.005)
         assert float(below) == pytest.approx(0.16, abs=0.005)
 
+    @pytest.mark.parametrize("shape", [(1,), (7,), (3, 50_001)])
+    def test_normal(self, monkeypatch, shape):
+        ours, theirs = both_ways(monkeypatch, kernels.normal, torch.empty(shape), 2**62 + 5)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        assert ours.shape == shape
+
+    def test_normal_numbers_are_normal_and_independent(self):
+        x = kernels.normal(torch.empty(1000, 300), 3).numpy()
+        assert stats.kstest(x.ravel(), "norm").pvalue > 0.001
+        for a, b in ((x[:, 1:], x[:, :-1]), (x[1:], x[:-1]), (x[:500], x[500:])):
+            assert abs(float((a * b).mean())) < 5 / np.sqrt(a.size)
+            assert abs(float(((a**2 - 1) * (b**2 - 1)).mean())) < 10 / np.sqrt(a.size)
+        assert abs(np.corrcoef(x.ravel(), kernels.normal(torch.empty(1000, 300), 4).numpy().ravel())[0, 1]) < 0.01
+
+    def test_latent_and_kl(self, monkeypatch):
+        mean, log_variance, noise = draw(300, 70), 3 * draw(301, 70)[1:], draw(300, 71)[:, :70]
+        torch.testing.assert_close(*both_ways(monkeypatch, kernels.latent, mean, log_variance, noise))
+        torch.testing.assert_close(*both_ways(monkeypatch, kernels.kl, mean, log_variance))
+        weight = torch.tensor(0.3)
+        torch.testing.assert_close(*both_ways(monkeypatch, kernels.kl_gradient, mean, log_variance, weight))
+
     def test_dropout_of_another_key_is_another(self):
         x = torch.ones(5000)
         assert not torch.equal(kernels.dropout(x, 1, 0.4), kernels.dropout(x, 2, 0.4))
@@ -173,17 +204,24 @@ class TestRMSprop:
     @pytest.mark.parametrize("shape", [(), (9,), (50, 33)])
     def test_all_rows(self, monkeypatch, shape):
         weight, square, gradient = draw(*shape), draw(*shape).square(), draw(*shape) + 1
-        arguments = (None, None, gradient, 4, 0.99, 0.1, 1e-8, 0.3)
+        arguments = (None, gradient, 4, 0.99, 0.1, 1e-8, 0.3)
         for ours, theirs in zip(*both_ways(monkeypatch, kernels.rmsprop_, weight, square, *arguments), strict=True):
             torch.testing.assert_close(ours, theirs)
 
-    def test_some_rows(self, monkeypatch):
-        rows, latest = torch.tensor([2, 3, 40]), torch.tensor([3] * 20 + [1] * 30, dtype=torch.int32)
-        arguments = (latest, rows, draw(3, 33), 7, 0.9, 0.1, 1e-8, 0.3)
-        results = both_ways(monkeypatch, kernels.rmsprop_, draw(50, 33), draw(50, 33).square(), *arguments)
+    @sizes
+    @pytest.mark.parametrize("width", [33, 256])
+    def test_some_rows(self, monkeypatch, n_rows, width):
+        crow, col = case(n_rows, share=0.02)
+        bounds, rows, order, touched = kernels.transpose(crow, col, 90, True)
+        assert 0 < len(touched) <= 90
+        latest = torch.tensor([3] * 20 + [1] * 70, dtype=torch.int32)
+        gradient = (touched, bounds, rows, order, draw(len(col)), draw(n_rows, width))
+        arguments = (draw(90, width), draw(90, width).square(), latest, *gradient, 7, 0.9, 0.1, 1e-8, 0.3)
+        results = both_ways(monkeypatch, kernels.rmsprop_rows_, *arguments)
         for ours, theirs in zip(*results, strict=True):
             torch.testing.assert_close(ours, theirs)
-        assert results[0][2][rows].tolist() == [7, 7, 7]
+        assert (results[0][2][touched] == 7).all()
+        assert int((results[0][2] == 7).sum()) == len(touched)
 
 
 class TestBest:
@@ -200,18 +238,18 @@ class TestBest:
                 items = torch.full((n_rows, k), -1)
                 for start in (0, 1100, 1200):
                     stop = {0: 1100, 1100: 1200, 1200: 3000}[start]
-                    kernels.best_(scores[:, start:stop], start, best, items)
+                    kernels.best_(scores[:, start:stop], start, None, None, None, best, items)
             assert torch.equal(best, wanted.values)
             assert torch.equal(items, wanted.indices)
 
     def test_the_lower_number_wins_a_tie(self):
         best, items = torch.full((1, 3), -torch.inf), torch.full((1, 3), -1)
-        kernels.best_(torch.tensor([[1.0, 2.0, 2.0, 2.0, 1.0, 3.0]]), 10, best, items)
+        kernels.best_(torch.tensor([[1.0, 2.0, 2.0, 2.0, 1.0, 3.0]]), 10, None, None, None, best, items)
         assert items.tolist() == [[15, 11, 12]]
 
     def test_what_cannot_be_recommended_leaves_a_gap(self):
         best, items = torch.full((1, 3), -torch.inf), torch.full((1, 3), -1)
-        kernels.best_(torch.tensor([[-torch.inf, 2.0, torch.nan]]), 0, best, items)
+        kernels.best_(torch.tensor([[-torch.inf, 2.0, torch.nan]]), 0, None, None, None, best, items)
         assert items.tolist() == [[1, -1, -1]]
 
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from hyvae.nn.latent import LOG_VARIANCE_RANGE, expected_relu, kl_to_standard_normal, sample
+from hyvae.nn import kernels, latent
+from hyvae.nn.latent import LOG_VARIANCE_RANGE, expected_relu, kl_to_standard_normal, sample, total_kl
 
 means = st.floats(-5, 5)
 log_variances = st.floats(-6, 4)
@@ -48,11 +49,35 @@ def test_samples_have_the_mean_and_the_variance():
 
 
 def test_samples_hand_gradients_to_mean_and_variance(monkeypatch):
-    monkeypatch.setattr(torch, "randn_like", lambda like: torch.full_like(like, 2.0))
+    monkeypatch.setattr(latent, "normal_like", lambda like: torch.full_like(like, 2.0))
     mean, log_variance = scalar(1.0).requires_grad_(), scalar(0.6).requires_grad_()
     sample(mean, log_variance).backward()
     assert float(mean.grad) == 1
     assert float(log_variance.grad) == pytest.approx(2.0 * 0.5 * math.exp(0.3))
+
+
+@pytest.mark.parametrize("way", ["compiled", "torch"])
+def test_the_total_is_the_sum_and_so_is_its_gradient(way, monkeypatch):
+    if way == "torch":
+        monkeypatch.setattr(kernels, "_compiled", {})
+    torch.manual_seed(0)
+    ours = [torch.randn(700, 33).mul(2).requires_grad_() for _ in range(2)]
+    theirs = [tensor.detach().double().requires_grad_() for tensor in ours]
+    total, wanted = total_kl(*ours), kl_to_standard_normal(*theirs).sum()
+    assert float(total.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+    (3 * total).backward()
+    (3 * wanted).backward()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a.grad.double(), b.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_gradcheck(monkeypatch):
+    torch.manual_seed(0)
+    noise = torch.randn(3, 4, dtype=torch.float64)
+    monkeypatch.setattr(latent, "normal_like", lambda like: noise)
+    inputs = [torch.randn(3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    assert torch.autograd.gradcheck(sample, inputs)
+    assert torch.autograd.gradcheck(total_kl, inputs)
 
 
 def test_variances_within_the_range_cannot_overflow():

@@ -18,6 +18,7 @@ from hyvae.nn.sparse import (
     sampled_product,
     sampled_product_in_parts,
     sparse_product,
+    table_gradients,
 )
 
 WIDTH = 3
@@ -260,15 +261,14 @@ class TestAtColumns:
         torch.testing.assert_close(vector.grad, dense(pattern, values).sum(0))
 
 
-class TestRowGradients:
-    """Gradients that hold the touched rows alone."""
+class TestTableGradients:
+    """Gradients that are left to the optimiser."""
 
     @masks
     def test_are_the_dense_ones(self, mask):
         pattern, values, left, right = random_case(mask)
-        rows_only = replace(pattern, row_gradients=True)
 
-        def gradients(pattern):
+        def tables(pattern):
             tables = [right.clone().requires_grad_() for _ in range(4)]
             seen = torch.ones_like(values)
             out = sparse_product(values, tables[0], pattern) + paired_product(
@@ -276,12 +276,23 @@ class TestRowGradients:
             )
             loss = (out * left).sum() + (sampled_product(left, tables[3], pattern) * values).sum()
             loss.backward()
-            return [table.grad for table in tables]
+            return tables
 
-        for sparse_gradient, gradient in zip(gradients(rows_only), gradients(pattern), strict=True):
-            assert sparse_gradient.is_sparse
-            assert sparse_gradient._values().shape[0] == int(mask.any(0).sum())
-            torch.testing.assert_close(sparse_gradient.to_dense(), gradient)
+        for later, now in zip(tables(replace(pattern, row_gradients=True)), tables(pattern), strict=True):
+            assert later.grad is None
+            (gradient,) = table_gradients(later)
+            assert len(gradient.pattern.transpose.touched) == int(mask.any(0).sum())
+            torch.testing.assert_close(gradient.dense(), now.grad)
+
+    def test_of_what_is_no_parameter_are_computed_at_once(self):
+        pattern, values, left, right = random_case(EMPTY_COLUMN)
+        gradients = []
+        for row_gradients in (True, False):
+            table = right.clone().requires_grad_()
+            product = sparse_product(values, 2 * table, replace(pattern, row_gradients=row_gradients))
+            (product * left).sum().backward()
+            gradients.append(table.grad)
+        torch.testing.assert_close(*gradients)
 
 
 class TestGathering:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from hyvae.nn import kernels
+from hyvae.nn.sparse import SparsePattern, TableGradient, table_gradients
 from hyvae.training.optimisers import RMSprop
 
 ROWS, WIDTH = 30, 5
@@ -27,19 +28,20 @@ def gradients(steps, density):
         yield gradient
 
 
-def rows_of(gradient, coalesced=True):
+def left_over(gradient, parts=1):
+    """A gradient as the sparse products leave it, in one or more parts."""
     rows = torch.nonzero(gradient.abs().sum(1))[:, 0]
-    if coalesced:
-        return torch.sparse_coo_tensor(rows[None], gradient[rows], gradient.shape, is_coalesced=True)
-    # every row in two halves, in any order
-    twice = torch.cat([rows, rows.flip(0)])
-    return torch.sparse_coo_tensor(twice[None], gradient[twice] / 2, gradient.shape)
+    pattern = SparsePattern((len(rows), ROWS), torch.arange(len(rows) + 1), rows.int(), row_gradients=True)
+    return [TableGradient(pattern, torch.full((len(rows),), 1 / parts), gradient[rows]) for _ in range(parts)]
 
 
 def trained(optimiser, weight, gradients):
+    """Weights after steps with dense gradients, or with lists of what was left over."""
     for gradient in gradients:
-        weight.grad = gradient
+        weight.grad = None if isinstance(gradient, list) else gradient
+        table_gradients(weight).extend(gradient if isinstance(gradient, list) else [])
         optimiser.step()
+        assert not table_gradients(weight)
     return weight.detach()
 
 
@@ -65,13 +67,13 @@ class TestDense:
 
 
 class TestRows:
-    @pytest.mark.parametrize("coalesced", [True, False])
+    @pytest.mark.parametrize("parts", [1, 3])
     @pytest.mark.parametrize("density", [0.02, 0.3, 1.0])
-    def test_are_torchs_with_all_rows(self, density, coalesced):
+    def test_are_torchs_with_all_rows(self, density, parts):
         ours, theirs = weights(), weights()
-        sparse = [rows_of(gradient, coalesced) for gradient in gradients(60, density)]
+        rows = [left_over(gradient, parts) for gradient in gradients(60, density)]
         torch.testing.assert_close(
-            trained(RMSprop([ours], 0.01), ours, sparse),
+            trained(RMSprop([ours], 0.01), ours, rows),
             trained(torch.optim.RMSprop([theirs], 0.01), theirs, gradients(60, density)),
             rtol=1e-5,
             atol=1e-6,
@@ -79,7 +81,7 @@ class TestRows:
 
     def test_a_dense_gradient_in_between(self):
         ours, theirs = weights(), weights()
-        mixed = [g if k % 3 == 2 else rows_of(g) for k, g in enumerate(gradients(30, 0.3))]
+        mixed = [g if k % 3 == 2 else left_over(g) for k, g in enumerate(gradients(30, 0.3))]
         torch.testing.assert_close(
             trained(RMSprop([ours], 0.01), ours, mixed),
             trained(torch.optim.RMSprop([theirs], 0.01), theirs, gradients(30, 0.3)),
@@ -92,12 +94,12 @@ class TestRows:
         before = weight.detach().clone()
         gradient = torch.zeros(ROWS, WIDTH)
         gradient[4] = 1
-        after = trained(RMSprop([weight], 0.01, weight_decay=0.5), weight, [rows_of(gradient)] * 3)
+        after = trained(RMSprop([weight], 0.01, weight_decay=0.5), weight, [left_over(gradient)] * 3)
         assert (after != before).any(1).nonzero()[:, 0].tolist() == [4]
 
     def test_a_state_goes_on_where_it_was(self):
         whole, first, second = weights(), weights(), weights()
-        steps = [rows_of(gradient) for gradient in gradients(20, 0.3)]
+        steps = [left_over(gradient) for gradient in gradients(20, 0.3)]
         trained(RMSprop([whole], 0.01), whole, steps)
         one = RMSprop([first], 0.01)
         trained(one, first, steps[:9])

@@ -23,9 +23,10 @@ from hyvae.errors import ConfigError
 from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan
 from hyvae.nn import kernels
 from hyvae.nn.biases import fit_biases, fold_in_user_bias
+from hyvae.nn.dense import Linear
 from hyvae.nn.fusion import DenseFusion
 from hyvae.nn.hiding import dropout, visible_ratings
-from hyvae.nn.latent import LOG_VARIANCE_RANGE, expected_relu, kl_to_standard_normal, sample
+from hyvae.nn.latent import LOG_VARIANCE_RANGE, expected_relu, sample, total_kl
 from hyvae.nn.ordinal import OrdinalHead
 from hyvae.nn.refinement import solve_refinement
 from hyvae.nn.schedules import kl_weight
@@ -235,22 +236,22 @@ class HyVAE(RatingModel):
         self.presence_table = _table(n_items, c.hidden) if c.presence else None
         self.hidden_bias = nn.Parameter(torch.zeros(c.hidden))
         if c.branches != "deep":
-            self.to_mean = nn.Linear(c.hidden, c.latent)
-            self.to_log_variance = nn.Linear(c.hidden, c.latent)
-            self.decode_z = nn.Linear(c.latent, c.decoder) if c.decoder else None
+            self.to_mean = Linear(c.hidden, c.latent)
+            self.to_log_variance = Linear(c.hidden, c.latent)
+            self.decode_z = Linear(c.latent, c.decoder) if c.decoder else None
             # starts with less noise than the prior's, and the same for everyone
             nn.init.constant_(self.to_log_variance.bias, -1.0)
             nn.init.normal_(self.to_log_variance.weight, std=0.1 * c.hidden**-0.5)
         if c.branches != "vae":
             sizes = (c.hidden, *c.deep_layers)
-            self.deep = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
-            self.decode_deep = nn.Linear(c.deep_layers[-1], c.decoder) if c.decoder else None
+            self.deep = nn.ModuleList(Linear(a, b) for a, b in pairwise(sizes))
+            self.decode_deep = Linear(c.deep_layers[-1], c.decoder) if c.decoder else None
         self.user_vectors = _table(n_users, width, 0.001) if c.user_vectors else None
         if c.item_encoder:
             self.user_rating_table = _table(n_users, c.hidden)
             self.user_presence_table = _table(n_users, c.hidden) if c.presence else None
             self.item_hidden_bias = nn.Parameter(torch.zeros(c.hidden))
-            self.to_item_row = nn.Linear(c.hidden, width)
+            self.to_item_row = Linear(c.hidden, width)
 
         if c.decoder is None:
             self._scale_linear_heads()
@@ -447,7 +448,7 @@ class HyVAE(RatingModel):
         if deep_output is not None:
             parts["deep"] = (centred - deep_output).square().sum() / total
         if mean is not None and log_variance is not None:
-            kl = kl_to_standard_normal(mean, log_variance).sum()
+            kl = total_kl(mean, log_variance)
             scale = 2 * self.residual_variance / step.n_ratings if c.loss_reduction == "elbo" else 1 / step.n_users
             parts["kl"] = kl_weight(step.progress, c.beta, c.kl_warmup) * scale * kl
         return parts

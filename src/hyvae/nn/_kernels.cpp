@@ -253,6 +253,105 @@ EACH_PROCESSOR void sample_rows_f64(int64_t first, int64_t last, const int64_t *
     sample_rows(first, last, crow, col, left, left_stride, right, right_stride, width, out);
 }
 
+// ---- ridge regressions -------------------------------------------------------------------------------------------
+
+// Upper triangle of the sum of q q' over a row's codes q, in tiles of 4 rows by up to 4 vectors that stay in registers.
+template <typename T>
+INLINE void gram(int64_t begin, int64_t end, const int32_t *col, const T *table, int64_t stride, int64_t width,
+                 T *sums) {
+    constexpr int n = Vector<T>::n, high = 4, wide = 4;
+    const int64_t whole = width / n * n;
+    for (int64_t i = 0; i < width; i += high) {
+        const int rows = (int)std::min<int64_t>(high, width - i);
+        for (int64_t j = i / n * n; j < whole; j += wide * n) {
+            const int vectors = (int)std::min<int64_t>(wide, (whole - j) / n);
+            typename Vector<T>::type sum[high][wide] = {};
+            if (rows == high && vectors == wide) {
+                for (int64_t e = begin; e < end; ++e) {
+                    const T *q = table + (int64_t)col[e] * stride;
+                    for (int v = 0; v < wide; ++v) {
+                        const auto x = load(q + j + v * n);
+                        for (int r = 0; r < high; ++r) sum[r][v] += q[i + r] * x;
+                    }
+                }
+            } else {
+                for (int64_t e = begin; e < end; ++e) {
+                    const T *q = table + (int64_t)col[e] * stride;
+                    for (int v = 0; v < vectors; ++v) {
+                        const auto x = load(q + j + v * n);
+                        for (int r = 0; r < rows; ++r) sum[r][v] += q[i + r] * x;
+                    }
+                }
+            }
+            for (int r = 0; r < rows; ++r) {
+                for (int v = 0; v < vectors; ++v) at(sums + (i + r) * width + j + v * n) = sum[r][v];
+            }
+        }
+        for (int64_t j = whole; j < width; ++j) {
+            for (int r = 0; r < rows; ++r) {
+                T sum = 0;
+                for (int64_t e = begin; e < end; ++e) {
+                    const T *q = table + (int64_t)col[e] * stride;
+                    sum += q[i + r] * q[j];
+                }
+                sums[(i + r) * width + j] = sum;
+            }
+        }
+    }
+}
+
+// y -= a * x
+template <typename T>
+INLINE void subtract(int64_t n, T a, const T *x, T *y) {
+    for (int64_t k = 0; k < n; ++k) y[k] -= a * x[k];
+}
+
+// x with U'U x = b, for the Cholesky factor U of the symmetric matrix whose upper triangle is in A; both overwritten.
+template <typename T>
+INLINE void solve(int64_t n, T *A, T *b) {
+    for (int64_t k = 0; k < n; ++k) {
+        T *row = A + k * n;
+        const T scale = 1 / std::sqrt(row[k]);
+        for (int64_t j = k; j < n; ++j) row[j] *= scale;
+        for (int64_t i = k + 1; i < n; ++i) subtract(n - i, row[i], row + i, A + i * n + i);
+        b[k] /= row[k];
+        subtract(n - k - 1, b[k], row + k + 1, b + k + 1);
+    }
+    for (int64_t k = n - 1; k >= 0; --k) {
+        const T *row = A + k * n;
+        T sum = b[k];
+        for (int64_t j = k + 1; j < n; ++j) sum -= row[j] * b[j];
+        b[k] = sum / row[k];
+    }
+}
+
+template <typename T>
+INLINE void ridge_rows(int64_t first, int64_t last, const int64_t *crow, const int32_t *col, const T *values,
+                       const T *table, int64_t stride, int64_t width, T strength, T *out) {
+    std::vector<T> sums(width * width);
+    for (int64_t r = first; r < last; ++r) {
+        const int64_t begin = crow[r], end = crow[r + 1];
+        T *b = out + r * width;
+        std::fill(b, b + width, T(0));
+        if (begin == end) continue;
+        gram(begin, end, col, table, stride, width, sums.data());
+        for (int64_t k = 0; k < width; ++k) sums[k * width + k] += strength;
+        for (int64_t e = begin; e < end; ++e) subtract(width, -values[e], table + (int64_t)col[e] * stride, b);
+        solve(width, sums.data(), b);
+    }
+}
+
+EACH_PROCESSOR void ridge_rows_f32(int64_t first, int64_t last, const int64_t *crow, const int32_t *col,
+                                   const float *values, const float *table, int64_t stride, int64_t width,
+                                   float strength, float *out) {
+    ridge_rows(first, last, crow, col, values, table, stride, width, strength, out);
+}
+EACH_PROCESSOR void ridge_rows_f64(int64_t first, int64_t last, const int64_t *crow, const int32_t *col,
+                                   const double *values, const double *table, int64_t stride, int64_t width,
+                                   double strength, double *out) {
+    ridge_rows(first, last, crow, col, values, table, stride, width, strength, out);
+}
+
 // ---- effects -----------------------------------------------------------------------------------------------------
 
 // x_e = value_e - mean - row effect - column effect
@@ -321,13 +420,122 @@ EACH_PROCESSOR void visible_range(int64_t first, int64_t last, const int64_t *ke
     }
 }
 
-// x scaled where the 32-bit half hash of its place is at or above the bound, else 0; two places share a hash
+// 32 bits of the counter i under a key of 64: the multiplications of MurmurHash3's finaliser, which vectorise.
+INLINE uint32_t hashed(uint32_t i, uint64_t key) {
+    uint32_t x = i * 0x9E3779B1u + (uint32_t)key;
+    x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
+    x = (x ^ (x >> 13) ^ (uint32_t)(key >> 32)) * 0xC2B2AE35u;
+    return x ^ (x >> 16);
+}
+
+// x scaled where the hash of its place is at or above the bound, else 0
 EACH_PROCESSOR void dropout_range(int64_t first, int64_t last, uint64_t key, uint32_t bound, float scale,
                                   const float *x, float *out) {
+    for (int64_t i = first; i < last; ++i) out[i] = hashed((uint32_t)i, key) < bound ? 0.0f : x[i] * scale;
+}
+
+INLINE float as_float(uint32_t bits) {
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+}
+INLINE uint32_t as_bits(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+// The three functions below are polynomials without branches, so that compilers make vectors of them; the coefficients
+// are those of the Cephes library, with relative errors near 1e-7.
+INLINE float exponential(float x) {
+    x = std::min(std::max(x, -87.0f), 88.0f);
+    const float shift = 12582912.0f;  // adding it rounds to an integer
+    const float k = (x * 1.44269504088896341f + shift) - shift;
+    const float r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    return (p * r * r + r + 1.0f) * as_float((uint32_t)((int32_t)k + 127) << 23);
+}
+
+INLINE float logarithm(float x) {  // of normal positive numbers
+    const uint32_t bits = as_bits(x);
+    int32_t exponent = (int32_t)(bits >> 23) - 126;
+    float m = as_float((bits & 0x007FFFFFu) | 0x3F000000u);  // in [0.5, 1)
+    const bool small = m < 0.707106781186547524f;
+    exponent -= small;
+    m = (small ? m + m : m) - 1.0f;
+    float p = 7.0376836292e-2f;
+    p = p * m - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    const float square = m * m, e = (float)exponent;
+    return m + (p * m * square - 2.12194440e-4f * e - 0.5f * square) + 0.693359375f * e;
+}
+
+INLINE void sine_and_cosine(float turns, float &sine, float &cosine) {  // of 2 pi times -0.5 .. 0.5
+    const float shift = 12582912.0f;
+    const float k = (turns * 4.0f + shift) - shift;
+    const float x = (turns - k * 0.25f) * 6.283185307179586f, square = x * x;
+    const float s = ((-1.9515295891e-4f * square + 8.3321608736e-3f) * square - 1.6666654611e-1f) * square * x + x;
+    const float c = ((2.443315711809948e-5f * square - 1.388731625493765e-3f) * square + 4.166664568298827e-2f) *
+                        square * square - 0.5f * square + 1.0f;
+    const int32_t quarter = (int32_t)k & 3;
+    const float a = quarter & 1 ? c : s, b = quarter & 1 ? s : c;
+    sine = quarter & 2 ? -a : a;
+    cosine = (quarter + 1) & 2 ? -b : b;
+}
+
+// Standard normal numbers, two from two hashes (Box & Muller 1958): those of place i stand at i and at half + i.
+EACH_PROCESSOR void normal_range(int64_t first, int64_t last, int64_t half, uint64_t key, uint64_t other_key,
+                                 float *out) {
     for (int64_t i = first; i < last; ++i) {
-        const uint64_t hash = mixed(key + (uint64_t)i);
-        out[2 * i] = (uint32_t)hash < bound ? 0.0f : x[2 * i] * scale;
-        out[2 * i + 1] = (uint32_t)(hash >> 32) < bound ? 0.0f : x[2 * i + 1] * scale;
+        const float uniform = ((float)(hashed((uint32_t)i, key) >> 8) + 0.5f) * (1.0f / 16777216.0f);
+        const float turns = (float)(hashed((uint32_t)i, other_key) >> 8) * (1.0f / 16777216.0f) - 0.5f;
+        float sine, cosine;
+        sine_and_cosine(turns, sine, cosine);
+        const float radius = std::sqrt(-2.0f * logarithm(uniform));
+        out[i] = radius * cosine;
+        out[half + i] = radius * sine;
+    }
+}
+
+// ---- Gaussian latents ----------------------------------------------------------------------------------------------
+
+EACH_PROCESSOR void sample_range(int64_t first, int64_t last, const float *mean, const float *log_variance,
+                                 const float *noise, float *z) {
+    for (int64_t i = first; i < last; ++i) z[i] = mean[i] + exponential(0.5f * log_variance[i]) * noise[i];
+}
+
+EACH_PROCESSOR double kl_range(int64_t first, int64_t last, const float *mean, const float *log_variance) {
+    float sum = 0;
+    // lanes apart, so that the sum makes vectors, and is the same for each instruction set
+    float lanes[16] = {};
+    int64_t i = first;
+    for (; i + 16 <= last; i += 16) {
+        for (int k = 0; k < 16; ++k) {
+            const float m = mean[i + k], v = log_variance[i + k];
+            lanes[k] += exponential(v) + m * m - 1.0f - v;
+        }
+    }
+    for (; i < last; ++i) sum += exponential(log_variance[i]) + mean[i] * mean[i] - 1.0f - log_variance[i];
+    for (int k = 0; k < 16; ++k) sum += lanes[k];
+    return 0.5 * sum;
+}
+
+EACH_PROCESSOR void kl_gradient_range(int64_t first, int64_t last, float weight, const float *mean,
+                                      const float *log_variance, float *to_mean, float *to_log_variance) {
+    for (int64_t i = first; i < last; ++i) {
+        to_mean[i] = weight * mean[i];
+        to_log_variance[i] = 0.5f * weight * (exponential(log_variance[i]) - 1.0f);
     }
 }
 
@@ -387,6 +595,18 @@ PRODUCT(hyvae_product_f64, double)
 #define sample_rows_double sample_rows_f64
 SAMPLE(hyvae_sample_f32, float)
 SAMPLE(hyvae_sample_f64, double)
+
+#define RIDGE(NAME, T)                                                                                                 \
+    EXPORT void NAME(int64_t n_rows, const int64_t *crow, const int32_t *col, const T *values, const T *table,         \
+                     int64_t stride, int64_t width, double strength, T *out, int threads) {                            \
+        over_rows(n_rows, crow, width * width, threads, [&](int64_t a, int64_t b) {                                    \
+            ridge_rows_##T(a, b, crow, col, values, table, stride, width, (T)strength, out);                           \
+        });                                                                                                            \
+    }
+#define ridge_rows_float ridge_rows_f32
+#define ridge_rows_double ridge_rows_f64
+RIDGE(hyvae_ridge_f32, float)
+RIDGE(hyvae_ridge_f64, double)
 
 // Entries in the order of columns.  With `touched`, only columns that have entries get a row; gives their number.
 EXPORT int64_t hyvae_transpose(int64_t n_rows, int64_t n_cols, const int64_t *crow, const int32_t *col,
@@ -469,20 +689,67 @@ EXPORT void hyvae_visible(int64_t n, const int64_t *keys, uint64_t key, uint64_t
 
 EXPORT void hyvae_dropout(int64_t n, uint64_t key, uint32_t bound, float scale, const float *x, float *out,
                           int threads) {
-    over_range(n / 2, 8, threads, [&](int64_t a, int64_t b) { dropout_range(a, b, key, bound, scale, x, out); });
-    if (n % 2) out[n - 1] = (uint32_t)mixed(key + (uint64_t)(n / 2)) < bound ? 0.0f : x[n - 1] * scale;
+    over_range(n, 4, threads, [&](int64_t a, int64_t b) { dropout_range(a, b, key, bound, scale, x, out); });
 }
 
-// RMSprop of some rows (`rows`; null: all).  `latest` is the step that last touched a row: its second moment is decayed
-// for the steps since, in which its gradient was zero and its weights did not move.
-EXPORT void hyvae_rmsprop(int64_t n, const int64_t *rows, int64_t width, const float *gradient, float *weight,
-                          float *square, int32_t *latest, int64_t step, float alpha, float rate, float epsilon,
-                          float penalty, int threads) {
-    over_range(n, width, threads, [&](int64_t a, int64_t b) {
+// n is even
+EXPORT void hyvae_normal(int64_t n, uint64_t key, uint64_t other_key, float *out, int threads) {
+    over_range(n / 2, 16, threads, [&](int64_t a, int64_t b) { normal_range(a, b, n / 2, key, other_key, out); });
+}
+
+EXPORT void hyvae_latent(int64_t n, const float *mean, const float *log_variance, const float *noise, float *z,
+                         int threads) {
+    over_range(n, 8, threads, [&](int64_t a, int64_t b) { sample_range(a, b, mean, log_variance, noise, z); });
+}
+
+EXPORT double hyvae_kl(int64_t n, const float *mean, const float *log_variance, int threads) {
+    constexpr int64_t piece = 4096;  // sums of fixed pieces, added in order, do not depend on the number of threads
+    std::vector<double> sums((n + piece - 1) / piece, 0.0);
+    over_range((int64_t)sums.size(), 8 * piece, threads, [&](int64_t a, int64_t b) {
+        for (int64_t k = a; k < b; ++k) sums[k] = kl_range(k * piece, std::min(n, (k + 1) * piece), mean, log_variance);
+    });
+    double sum = 0;
+    for (double part : sums) sum += part;
+    return sum;
+}
+
+EXPORT void hyvae_kl_gradient(int64_t n, float weight, const float *mean, const float *log_variance, float *to_mean,
+                              float *to_log_variance, int threads) {
+    over_range(n, 8, threads, [&](int64_t a, int64_t b) {
+        kl_gradient_range(a, b, weight, mean, log_variance, to_mean, to_log_variance);
+    });
+}
+
+// RMSprop of the rows of a table that have a gradient: the i-th row of the sparse matrix times `left` is the gradient of
+// row `rows[i]`, and is never more than one row in the cache.  `latest` is the step that last touched a row: its second
+// moment is decayed for the steps since, in which its gradient was zero and its weights did not move.
+EXPORT void hyvae_rmsprop_rows(int64_t n, const int64_t *rows, const int64_t *crow, const int32_t *col,
+                               const int32_t *order, const float *values, const float *left, int64_t width,
+                               int64_t stride, float *weight, float *square, int32_t *latest, int64_t step, float alpha,
+                               float rate, float epsilon, float penalty, int threads) {
+    over_rows(n, crow, width, threads, [&](int64_t a, int64_t b) {
+        std::vector<float> gradient(width);
+        // no stride between the rows of the result: each is written over the one before
+        const Product<float> p{crow, col, order, values, nullptr, left, nullptr, width, stride, gradient.data(), nullptr, 0};
         for (int64_t i = a; i < b; ++i) {
-            const int64_t row = rows ? rows[i] : i;
+            product_rows_f32(p, i, i + 1);
+            const int64_t row = rows[i];
+            const float decay = std::pow(alpha, (float)(step - latest[row]));
+            rmsprop_row(width, gradient.data(), weight + row * width, square + row * width, decay, alpha, rate, epsilon,
+                        penalty);
+            latest[row] = (int32_t)step;
+        }
+    });
+}
+
+// RMSprop of a whole tensor; `latest` (null: every row has had a step each time) as above.
+EXPORT void hyvae_rmsprop(int64_t n, int64_t width, const float *gradient, float *weight, float *square,
+                          int32_t *latest, int64_t step, float alpha, float rate, float epsilon, float penalty,
+                          int threads) {
+    over_range(n, width, threads, [&](int64_t a, int64_t b) {
+        for (int64_t row = a; row < b; ++row) {
             const float decay = latest ? std::pow(alpha, (float)(step - latest[row])) : alpha;
-            rmsprop_row(width, gradient + i * width, weight + row * width, square + row * width, decay, alpha, rate,
+            rmsprop_row(width, gradient + row * width, weight + row * width, square + row * width, decay, alpha, rate,
                         epsilon, penalty);
             if (latest) latest[row] = (int32_t)step;
         }
@@ -490,21 +757,31 @@ EXPORT void hyvae_rmsprop(int64_t n, const int64_t *rows, int64_t width, const f
 }
 
 // The k best of each row of scores, merged into those found before: best (n_rows, k) and items (n_rows, k) are sorted,
-// best first, and start with -inf and -1.  Of equal scores the one with the lower number comes first.
-EXPORT void hyvae_best(int64_t n_rows, int64_t n, const float *scores, int64_t stride, int64_t k, int64_t first_item,
-                       float *best, int64_t *items, int threads) {
+// best first, and start with -inf and -1.  Of equal scores the one with the lower number comes first.  The items of a
+// row of `seen` (sorted; null: none), and those that are not allowed (null: all are), are passed over; the scores of the
+// seen ones are overwritten.
+EXPORT void hyvae_best(int64_t n_rows, int64_t n, float *scores, int64_t stride, int64_t k, int64_t first_item,
+                       const int64_t *seen_crow, const int32_t *seen_col, const uint8_t *allowed, float *best,
+                       int64_t *items, int threads) {
     over_range(n_rows, n, threads, [&](int64_t a, int64_t b) {
         constexpr int64_t piece = 1024;
-        int32_t found[piece + 64];
+        int32_t found[piece + 1];
         for (int64_t r = a; r < b; ++r) {
             float *top = best + r * k;
             int64_t *item = items + r * k;
+            if (seen_crow) {
+                const int32_t *end = seen_col + seen_crow[r + 1];
+                const int32_t *seen = std::lower_bound(seen_col + seen_crow[r], end, (int32_t)first_item);
+                for (; seen < end && *seen < first_item + n; ++seen) {
+                    scores[r * stride + *seen - first_item] = -std::numeric_limits<float>::infinity();
+                }
+            }
             for (int64_t start = 0; start < n; start += piece) {
                 const float *row = scores + r * stride + start;
                 const int64_t count = above(row, std::min(piece, n - start), top[k - 1], found);
                 for (int64_t i = 0; i < count; ++i) {
                     const float score = row[found[i]];
-                    if (!(score > top[k - 1])) continue;
+                    if (!(score > top[k - 1]) || (allowed && !allowed[first_item + start + found[i]])) continue;
                     int64_t place = k - 1;
                     for (; place > 0 && top[place - 1] < score; --place) {
                         top[place] = top[place - 1];

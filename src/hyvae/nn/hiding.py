@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hyvae.nn import kernels
-
-_KEYS = 2**63 - 1
+from hyvae.nn.randomness import draw_key
 
 
 def visible_ratings(seed: int, step: int, keys: Tensor, share: float) -> Tensor:
@@ -63,4 +62,4 @@ def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
     """
     if not training or rate == 0:
         return x
-    return _Dropout.apply(x, int(torch.randint(_KEYS, ())), rate)
+    return _Dropout.apply(x, draw_key(), rate)

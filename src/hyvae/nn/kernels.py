@@ -21,17 +21,19 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 VARIABLE = "HYVAE_KERNELS"
-# 64-bit integers wrap around in the hashes below, as they do in C
-_HALF_BITS = 32
+# the low 32 bits
+_HALF = (1 << 32) - 1
 _GATHER_CHUNK = 1 << 16
 _MIX_BITS = (1 << 53) - 1
 
 _SIGNATURES = {
-    # i: int64, p: pointer (or null), f: float, u: uint64, v: uint32, t: threads
+    # i: int64, p: pointer (or null), f: float, d: double, u: uint64, v: uint32, t: threads
     "product_f32": "ippppppp" + "iippi" + "t",
     "product_f64": "ippppppp" + "iippi" + "t",
     "sample_f32": "ipppipiipt",
     "sample_f64": "ipppipiipt",
+    "ridge_f32": "ippppiidpt",
+    "ridge_f64": "ippppiidpt",
     "transpose": "iipppppp",
     "hidden_entries": "ipppppp",
     "residuals": "ippppfpppt",
@@ -39,18 +41,24 @@ _SIGNATURES = {
     "sum_columns": "iippppfpppt",
     "visible": "ipuupt",
     "dropout": "iuvfppt",
-    "rmsprop": "ipippppifffft",
-    "best": "iipiiippt",
+    "normal": "iuupt",
+    "latent": "ippppt",
+    "kl": "ippt",
+    "kl_gradient": "ifppppt",
+    "rmsprop": "iippppifffft",
+    "rmsprop_rows": "ippppppii" + "pppifffft",
+    "best": "iipiiipppppt",
 }
 _C_TYPES = {
     "i": ctypes.c_int64,
     "p": ctypes.c_void_p,
     "f": ctypes.c_float,
+    "d": ctypes.c_double,
     "u": ctypes.c_uint64,
     "v": ctypes.c_uint32,
     "t": ctypes.c_int,
 }
-_COUNTS = {"transpose", "hidden_entries"}
+_RESULTS = {"transpose": ctypes.c_int64, "hidden_entries": ctypes.c_int64, "kl": ctypes.c_double}
 
 
 def _load() -> dict[str, Any]:
@@ -67,7 +75,7 @@ def _load() -> dict[str, Any]:
     for name, signature in _SIGNATURES.items():
         function = getattr(library, f"hyvae_{name}")
         function.argtypes = [_C_TYPES[letter] for letter in signature]
-        function.restype = ctypes.c_int64 if name in _COUNTS else None
+        function.restype = _RESULTS.get(name)
         functions[name] = function
     return functions
 
@@ -200,6 +208,35 @@ def _sample_by_gathering(crow: Tensor, col: Tensor, left: Tensor, right: Tensor)
         chunk = slice(start, start + _GATHER_CHUNK)
         out[chunk] = (left[row[chunk]] * right[col[chunk]]).sum(1)
     return out
+
+
+def _ridge(crow: Tensor, col: Tensor, values: Tensor, table: Tensor, strength: float) -> Tensor:
+    n_rows, width = len(crow) - 1, table.shape[1]
+    if _by_kernel(values, table, types=_FLOATS):
+        table = _rows_together(table)
+        out = table.new_empty(n_rows, width)
+        _compiled[f"ridge_{_SUFFIX[table.dtype]}"](
+            n_rows,
+            crow.data_ptr(),
+            col.data_ptr(),
+            values.data_ptr(),
+            table.data_ptr(),
+            table.stride(0),
+            width,
+            strength,
+            out.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return out
+    gram = table.new_empty(n_rows, width, width)
+    bounds = crow.tolist()
+    # one GEMM a row: rows differ in length, and padding them would cost more than the calls
+    for row in range(n_rows):
+        codes = table[col[bounds[row] : bounds[row + 1]]]
+        torch.mm(codes.T, codes, out=gram[row])
+    gram.diagonal(dim1=1, dim2=2).add_(strength)
+    moment = _product(crow, col, None, values, table)
+    return torch.cholesky_solve(moment.unsqueeze(2), torch.linalg.cholesky(gram)).squeeze(2)
 
 
 # -- patterns ---------------------------------------------------------------------------------------------
@@ -365,22 +402,75 @@ def _visible(keys: Tensor, key: int, share: float) -> Tensor:
             len(keys), keys.data_ptr(), key % (1 << 64), bound, out.data_ptr(), torch.get_num_threads()
         )
         return out
+    # 64-bit integers wrap around, as they do in C
     return ((mix(keys + signed(key)) & _MIX_BITS) >= bound).float()
 
 
+def _hashed(n: int, key: int, device: torch.device) -> Tensor:
+    """32 bits of each counter 0 … n − 1 under a key, as int64 (the multiplications of MurmurHash3's finaliser)."""
+    low, high = key & _HALF, key >> 32 & _HALF
+    x = (torch.arange(n, device=device) * 0x9E3779B1 + low) & _HALF
+    x = (x ^ (x >> 16)) * 0x85EBCA6B & _HALF
+    x = (x ^ (x >> 13) ^ high) * 0xC2B2AE35 & _HALF
+    return x ^ (x >> 16)
+
+
 def _dropout(x: Tensor, key: int, rate: float) -> Tensor:
-    bound, scale = min(round(rate * (1 << _HALF_BITS)), (1 << _HALF_BITS) - 1), 1.0 / (1.0 - rate)
+    bound, scale = min(round(rate * (_HALF + 1)), _HALF), 1.0 / (1.0 - rate)
     x = x.contiguous()
     if _by_kernel(x):
         out = torch.empty_like(x)
         threads = torch.get_num_threads()
         _compiled["dropout"](x.numel(), key % (1 << 64), bound, scale, x.data_ptr(), out.data_ptr(), threads)
         return out
-    places = torch.arange((x.numel() + 1) // 2, device=x.device)
-    hashes = mix(places + signed(key))
-    low_bits = (1 << _HALF_BITS) - 1
-    halves = torch.stack([hashes & low_bits, _shifted(hashes, _HALF_BITS)], 1).flatten()[: x.numel()]
-    return torch.where(halves.view(x.shape) < bound, 0.0, x * scale)
+    return torch.where(_hashed(x.numel(), key, x.device).view(x.shape) < bound, 0.0, x * scale)
+
+
+def _normal(like: Tensor, key: int) -> Tensor:
+    n, other_key = like.numel() + like.numel() % 2, _mixed(key)
+    if _compiled and like.device.type == "cpu":
+        out = torch.empty(n)
+        _compiled["normal"](n, key % (1 << 64), other_key, out.data_ptr(), torch.get_num_threads())
+    else:
+        uniform, turns = ((_hashed(n // 2, k, like.device) >> 8).double() / (1 << 24) for k in (key, other_key))
+        radius, angle = (-2 * (uniform + 0.5 / (1 << 24)).log()).sqrt(), 2 * math.pi * (turns - 0.5)
+        out = torch.cat([radius * angle.cos(), radius * angle.sin()])
+    return out[: like.numel()].view(like.shape).to(like.dtype)
+
+
+def _mixed(value: int) -> int:
+    return int(mix(torch.tensor([signed(value)]))[0]) % (1 << 64)
+
+
+# -- Gaussian latents -------------------------------------------------------------------------------------
+
+
+def _latent(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    if _by_kernel(mean, log_variance, noise):
+        mean, log_variance, noise = mean.contiguous(), log_variance.contiguous(), noise.contiguous()
+        z = torch.empty_like(mean)
+        arguments = (mean.data_ptr(), log_variance.data_ptr(), noise.data_ptr(), z.data_ptr())
+        _compiled["latent"](z.numel(), *arguments, torch.get_num_threads())
+        return z
+    return mean + torch.exp(0.5 * log_variance) * noise
+
+
+def _kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    if _by_kernel(mean, log_variance):
+        mean, log_variance = mean.contiguous(), log_variance.contiguous()
+        threads = torch.get_num_threads()
+        return mean.new_tensor(_compiled["kl"](mean.numel(), mean.data_ptr(), log_variance.data_ptr(), threads))
+    return 0.5 * (log_variance.exp() + mean.square() - 1.0 - log_variance).sum()
+
+
+def _kl_gradient(mean: Tensor, log_variance: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    if _by_kernel(mean, log_variance, weight):
+        mean, log_variance = mean.contiguous(), log_variance.contiguous()
+        first, second = torch.empty_like(mean), torch.empty_like(mean)
+        pointers = (tensor.data_ptr() for tensor in (mean, log_variance, first, second))
+        _compiled["kl_gradient"](mean.numel(), float(weight), *pointers, torch.get_num_threads())
+        return first, second
+    return weight * mean, 0.5 * weight * (log_variance.exp() - 1.0)
 
 
 # -- in place ---------------------------------------------------------------------------------------------
@@ -390,7 +480,6 @@ def _rmsprop(
     weight: Tensor,
     square: Tensor,
     latest: Tensor | None,
-    rows: Tensor | None,
     gradient: Tensor,
     step: int,
     alpha: float,
@@ -400,11 +489,10 @@ def _rmsprop(
 ) -> None:
     if _by_kernel(weight, square, gradient) and weight.is_contiguous():
         gradient = gradient.contiguous()
-        n = weight.shape[0] if weight.dim() and rows is None else 1 if rows is None else len(rows)
+        n = len(weight) if weight.dim() > 1 else weight.numel()
         _compiled["rmsprop"](
             n,
-            _pointer(rows),
-            gradient.numel() // max(n, 1),
+            weight.numel() // max(n, 1),
             gradient.data_ptr(),
             weight.data_ptr(),
             square.data_ptr(),
@@ -417,38 +505,98 @@ def _rmsprop(
             torch.get_num_threads(),
         )
         return
-    at: Any = slice(None) if rows is None else rows
     decay: float | Tensor = alpha
     if latest is not None:
-        decay = (alpha ** (step - latest[at]).to(weight.dtype)).unsqueeze(1)
-        latest[at] = step
-    if weight.dim() == 0:
-        at = ...
-    slope = gradient + penalty * weight[at]
-    moment = square[at] * decay + (1 - alpha) * slope.square()
-    square[at] = moment
-    weight[at] -= rate * slope / (moment.sqrt() + epsilon)
+        decay = (alpha ** (step - latest).to(weight.dtype)).unsqueeze(1)
+        latest.fill_(step)
+    slope = gradient + penalty * weight
+    square.mul_(decay).add_((1 - alpha) * slope.square())
+    weight.sub_(rate * slope / (square.sqrt() + epsilon))
 
 
-def _best(scores: Tensor, first_item: int, best: Tensor, items: Tensor) -> None:
+def _rmsprop_rows(
+    weight: Tensor,
+    square: Tensor,
+    latest: Tensor,
+    rows: Tensor,
+    crow: Tensor,
+    col: Tensor,
+    order: Tensor,
+    values: Tensor,
+    left: Tensor,
+    step: int,
+    alpha: float,
+    rate: float,
+    epsilon: float,
+    penalty: float,
+) -> None:
+    if _by_kernel(weight, square, values, left) and weight.is_contiguous():
+        left = _rows_together(left)
+        _compiled["rmsprop_rows"](
+            len(rows),
+            rows.data_ptr(),
+            crow.data_ptr(),
+            col.data_ptr(),
+            order.data_ptr(),
+            values.data_ptr(),
+            left.data_ptr(),
+            left.shape[1],
+            left.stride(0),
+            weight.data_ptr(),
+            square.data_ptr(),
+            latest.data_ptr(),
+            step,
+            alpha,
+            rate,
+            epsilon,
+            penalty,
+            torch.get_num_threads(),
+        )
+        return
+    gradient = _product(crow, col, order, values, left)
+    some, moments, since = weight[rows], square[rows], latest[rows]
+    _rmsprop(some, moments, since, gradient, step, alpha, rate, epsilon, penalty)
+    weight[rows], square[rows], latest[rows] = some, moments, since
+
+
+def _best(
+    scores: Tensor,
+    first_item: int,
+    seen_crow: Tensor | None,
+    seen_col: Tensor | None,
+    allowed: Tensor | None,
+    best: Tensor,
+    items: Tensor,
+) -> None:
+    n_rows, n = scores.shape
     k = best.shape[1]
     if _by_kernel(scores, best) and scores.stride(1) == 1:
         _compiled["best"](
-            len(scores),
-            scores.shape[1],
+            n_rows,
+            n,
             scores.data_ptr(),
             scores.stride(0),
             k,
             first_item,
+            _pointer(seen_crow),
+            _pointer(seen_col),
+            _pointer(allowed),
             best.data_ptr(),
             items.data_ptr(),
             torch.get_num_threads(),
         )
         return
-    top = torch.topk(scores, min(k, scores.shape[1]), dim=1)
+    scores = torch.where(scores.isnan(), -torch.inf, scores)
+    if allowed is not None:
+        scores[:, ~allowed[first_item : first_item + n]] = -torch.inf
+    if seen_crow is not None and seen_col is not None:
+        inside = (seen_col >= first_item) & (seen_col < first_item + n)
+        scores[rows_of(seen_crow, len(seen_col))[inside], seen_col[inside].long() - first_item] = -torch.inf
+    top = torch.topk(scores, min(k, n), dim=1)
     merged = torch.cat([best, top.values], 1)
+    numbers = torch.cat([items, torch.where(top.values == -torch.inf, -1, top.indices + first_item)], 1)
     kept = torch.topk(merged, k, dim=1)
-    items.copy_(torch.cat([items, top.indices + first_item], 1).gather(1, kept.indices))
+    items.copy_(numbers.gather(1, kept.indices))
     best.copy_(kept.values)
 
 
@@ -461,6 +609,7 @@ _OPERATORS = {
     "product_both(Tensor crow, Tensor col, Tensor? order, Tensor values, Tensor weights, Tensor table)"
     " -> (Tensor, Tensor)": _product_both,
     "sample(Tensor crow, Tensor col, Tensor left, Tensor right) -> Tensor": _sample,
+    "ridge(Tensor crow, Tensor col, Tensor values, Tensor table, float strength) -> Tensor": _ridge,
     "transpose(Tensor crow, Tensor col, int n_cols, bool touched_only) -> (Tensor, Tensor, Tensor, Tensor)": _transpose,
     "hidden_entries(Tensor crow, Tensor col, Tensor visible) -> (Tensor, Tensor, Tensor)": _hidden_entries,
     f"residuals({_RESIDUAL}) -> Tensor": _residuals,
@@ -468,9 +617,17 @@ _OPERATORS = {
     f"sum_columns({_RESIDUAL.replace('col,', 'col, int n_cols,')}) -> Tensor": _sum_columns,
     "visible(Tensor keys, int key, float share) -> Tensor": _visible,
     "dropout(Tensor x, int key, float rate) -> Tensor": _dropout,
-    "rmsprop_(Tensor(a!) weight, Tensor(b!) square, Tensor(c!)? latest, Tensor? rows, Tensor gradient, int step, "
-    "float alpha, float rate, float epsilon, float penalty) -> ()": _rmsprop,
-    "best_(Tensor scores, int first_item, Tensor(a!) best, Tensor(b!) items) -> ()": _best,
+    "normal(Tensor like, int key) -> Tensor": _normal,
+    "latent(Tensor mean, Tensor log_variance, Tensor noise) -> Tensor": _latent,
+    "kl(Tensor mean, Tensor log_variance) -> Tensor": _kl,
+    "kl_gradient(Tensor mean, Tensor log_variance, Tensor weight) -> (Tensor, Tensor)": _kl_gradient,
+    "rmsprop_(Tensor(a!) weight, Tensor(b!) square, Tensor(c!)? latest, Tensor gradient, int step, float alpha, "
+    "float rate, float epsilon, float penalty) -> ()": _rmsprop,
+    "rmsprop_rows_(Tensor(a!) weight, Tensor(b!) square, Tensor(c!) latest, Tensor rows, Tensor crow, Tensor col, "
+    "Tensor order, Tensor values, Tensor left, int step, float alpha, float rate, float epsilon, float penalty) -> ()"
+    "": _rmsprop_rows,
+    "best_(Tensor(a!) scores, int first_item, Tensor? seen_crow, Tensor? seen_col, Tensor? allowed, Tensor(b!) best, "
+    "Tensor(c!) items) -> ()": _best,
 }
 _library = torch.library.Library("hyvae", "DEF")
 for _schema, _function in _OPERATORS.items():
@@ -482,6 +639,7 @@ product = torch.ops.hyvae.product.default
 product_pair = torch.ops.hyvae.product_pair.default
 product_both = torch.ops.hyvae.product_both.default
 sample = torch.ops.hyvae.sample.default
+ridge = torch.ops.hyvae.ridge.default
 transpose = torch.ops.hyvae.transpose.default
 hidden_entries = torch.ops.hyvae.hidden_entries.default
 residuals = torch.ops.hyvae.residuals.default
@@ -489,5 +647,10 @@ sum_rows = torch.ops.hyvae.sum_rows.default
 sum_columns = torch.ops.hyvae.sum_columns.default
 visible = torch.ops.hyvae.visible.default
 dropout = torch.ops.hyvae.dropout.default
+normal = torch.ops.hyvae.normal.default
+latent = torch.ops.hyvae.latent.default
+kl = torch.ops.hyvae.kl.default
+kl_gradient = torch.ops.hyvae.kl_gradient.default
 rmsprop_ = torch.ops.hyvae.rmsprop_.default
+rmsprop_rows_ = torch.ops.hyvae.rmsprop_rows_.default
 best_ = torch.ops.hyvae.best_.default

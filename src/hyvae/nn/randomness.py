@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
+
+from hyvae.nn import kernels
+
+_KEYS = 2**63 - 1
 
 
 @contextmanager
@@ -14,3 +19,13 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
+
+
+def draw_key() -> int:
+    """A key for the choices that are a function of a counter, from torch's random state."""
+    return int(torch.randint(_KEYS, ()))
+
+
+def normal_like(x: Tensor) -> Tensor:
+    """Standard normal numbers, shape and type of `x`: one key is drawn, and hashed on all threads."""
+    return kernels.normal(x.detach(), draw_key())

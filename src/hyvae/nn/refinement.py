@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from hyvae.nn.sparse import SparsePattern, sparse_product
+from hyvae.nn import kernels
+from hyvae.nn.sparse import SparsePattern
 
 
 def solve_refinement(residuals: Tensor, item_codes: Tensor, pattern: SparsePattern, strength: float) -> Tensor:
@@ -27,13 +27,4 @@ def solve_refinement(residuals: Tensor, item_codes: Tensor, pattern: SparsePatte
     (n_rows, width) tensor
         Zero for a row without entries.
     """
-    n_rows, width = pattern.shape[0], item_codes.shape[1]
-    gram = item_codes.new_empty(n_rows, width, width)
-    bounds = pattern.crow.tolist()
-    # one GEMM a user: rows differ in length, and padding them would cost more than the calls
-    for row in range(n_rows):
-        codes = item_codes[pattern.col[bounds[row] : bounds[row + 1]]]
-        torch.mm(codes.T, codes, out=gram[row])
-    gram.diagonal(dim1=1, dim2=2).add_(strength)
-    moment = sparse_product(residuals, item_codes, pattern)
-    return torch.cholesky_solve(moment.unsqueeze(2), torch.linalg.cholesky(gram)).squeeze(2)
+    return kernels.ridge(pattern.crow, pattern.col, residuals, item_codes, strength)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ class SparsePattern:
     col : (nnz,) int32 tensor
         Column of each entry.
     row_gradients : bool
-        Gradients of tables with a row a column of the pattern are sparse tensors of the touched rows only.
+        Gradients of parameters with a row a column of the pattern are left to the optimiser, as `TableGradient`.
     """
 
     shape: tuple[int, int]
@@ -154,13 +154,46 @@ class SparsePattern:
         """Sums of the same over the entries of each column, shape (n_cols,)."""
         return kernels.sum_columns(self.crow, self.col, self.shape[1], values, weights, mean, row, col)
 
-    def table_gradient(self, gradient: Tensor) -> Tensor:
-        """The gradient of a table with a row a column, from the rows that `transpose` has."""
-        touched = self.transpose.touched
-        if touched is None:
-            return gradient
-        size = (self.shape[1], *gradient.shape[1:])
-        return torch.sparse_coo_tensor(touched.unsqueeze(0), gradient, size, check_invariants=False, is_coalesced=True)
+
+class TableGradient(NamedTuple):
+    """The gradient of a table's touched rows, not yet computed: the transposed matrix of `values`, times `left`.
+
+    It stands in ``parameter.table_gradients``, and its optimiser makes each row's gradient when it moves that row: so
+    that no step writes and reads another table of the size of all that it touches.
+
+    Attributes
+    ----------
+    pattern : SparsePattern
+    values : (nnz,) tensor
+        In row order.
+    left : (n_rows, width) tensor
+    """
+
+    pattern: SparsePattern
+    values: Tensor
+    left: Tensor
+
+    def dense(self) -> Tensor:
+        """The gradient of all rows, (n_cols, width)."""
+        t = self.pattern.transpose
+        rows = kernels.product(t.crow, t.col, t.order, self.values, self.left)
+        if t.touched is None:
+            return rows
+        return rows.new_zeros(self.pattern.shape[1], rows.shape[1]).index_copy_(0, t.touched, rows)
+
+
+def table_gradients(parameter: Tensor) -> list[TableGradient]:
+    """Those that are left to the optimiser; it empties the list."""
+    if not hasattr(parameter, "table_gradients"):
+        parameter.table_gradients = []  # type: ignore[attr-defined]
+    return parameter.table_gradients  # type: ignore[attr-defined]
+
+
+def _leave_or_compute(gradient: TableGradient, table: Tensor) -> Tensor | None:
+    if gradient.pattern.row_gradients and table.is_leaf:
+        table_gradients(table).append(gradient)
+        return None
+    return gradient.dense()
 
 
 def _matrix(pattern: SparsePattern, transposed: bool) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -175,15 +208,16 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, table: Tensor, pattern: SparsePattern, transposed: bool) -> Tensor:
         ctx.save_for_backward(values)
-        ctx.pattern, ctx.transposed = pattern, transposed
+        ctx.table, ctx.pattern, ctx.transposed = table, pattern, transposed
         return kernels.product(*_matrix(pattern, transposed), values, table)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
-        (values,) = ctx.saved_tensors
-        gradient = kernels.product(*_matrix(ctx.pattern, not ctx.transposed), values, grad.contiguous())
-        return None, gradient if ctx.transposed else ctx.pattern.table_gradient(gradient), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, None, None]:
+        (values,), grad = ctx.saved_tensors, grad.contiguous()
+        if ctx.transposed:
+            return None, kernels.product(*_matrix(ctx.pattern, False), values, grad), None, None
+        return None, _leave_or_compute(TableGradient(ctx.pattern, values, grad), ctx.table), None, None
 
 
 class _PairedProduct(torch.autograd.Function):
@@ -192,15 +226,21 @@ class _PairedProduct(torch.autograd.Function):
         ctx: Any, values: Tensor, table: Tensor, seen: Tensor, other: Tensor, pattern: SparsePattern, transposed: bool
     ) -> Tensor:
         ctx.save_for_backward(values, seen)
-        ctx.pattern, ctx.transposed = pattern, transposed
+        ctx.tables, ctx.pattern, ctx.transposed = (table, other), pattern, transposed
         return kernels.product_pair(*_matrix(pattern, transposed), values, seen, table, other)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, None, Tensor | None, None, None]:
         values, seen = ctx.saved_tensors
-        both = kernels.product_both(*_matrix(ctx.pattern, not ctx.transposed), values, seen, grad.contiguous())
-        first, second = both if ctx.transposed else map(ctx.pattern.table_gradient, both)
+        grad = grad.contiguous()
+        if ctx.pattern.row_gradients and not ctx.transposed:
+            first, second = (
+                _leave_or_compute(TableGradient(ctx.pattern, entries, grad), table)
+                for entries, table in zip((values, seen), ctx.tables, strict=True)
+            )
+        else:
+            first, second = kernels.product_both(*_matrix(ctx.pattern, not ctx.transposed), values, seen, grad)
         return None, first, None, second, None, None
 
 
@@ -208,7 +248,7 @@ class _SampledProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor, pattern: SparsePattern, parts: tuple[slice, ...]) -> Any:
         ctx.save_for_backward(left, right)
-        ctx.pattern, ctx.parts = pattern, parts
+        ctx.table, ctx.pattern, ctx.parts = right, pattern, parts
         return tuple(kernels.sample(pattern.crow, pattern.col, left[:, part], right[:, part]) for part in parts)
 
     @staticmethod
@@ -216,22 +256,22 @@ class _SampledProduct(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         left, right = ctx.saved_tensors
         pattern: SparsePattern = ctx.pattern
+        parts = [(grad.contiguous(), part) for grad, part in zip(grads, ctx.parts, strict=True)]
+        to_left = to_right = None
+        if ctx.needs_input_grad[0]:
+            matrix = _matrix(pattern, False)
+            to_left = _joined([kernels.product(*matrix, grad, right[:, part]) for grad, part in parts])
+        if ctx.needs_input_grad[1]:
+            gradients = [TableGradient(pattern, grad, left[:, part]) for grad, part in parts]
+            if len(gradients) == 1:
+                to_right = _leave_or_compute(gradients[0], ctx.table)
+            else:
+                to_right = _joined([gradient.dense() for gradient in gradients])
+        return to_left, to_right, None, None
 
-        def gradient(transposed: bool, table: Tensor) -> Tensor:
-            matrix = _matrix(pattern, transposed)
-            pieces = [
-                kernels.product(*matrix, grad.contiguous(), table[:, part])
-                for grad, part in zip(grads, ctx.parts, strict=True)
-            ]
-            return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
-        to_left, to_right = ctx.needs_input_grad[:2]
-        return (
-            gradient(False, right) if to_left else None,
-            pattern.table_gradient(gradient(True, left)) if to_right else None,
-            None,
-            None,
-        )
+def _joined(pieces: list[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
 
 class _AtColumns(torch.autograd.Function):

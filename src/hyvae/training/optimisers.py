@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from hyvae.nn import kernels
+from hyvae.nn.sparse import table_gradients
 
 
 class RMSprop(torch.optim.Optimizer):
-    """RMSprop (Tieleman & Hinton 2012) that gives a sparse gradient's untouched rows the very same course, for nothing.
+    """RMSprop (Tieleman & Hinton 2012) that gives the untouched rows of a table the very same course, for nothing.
 
     v ← α·v + (1 − α)·g²;  w ← w − lr · g / (√v + ε). A row whose gradient is zero keeps its weights, and its v decays
-    by α a step: that is made up for, exactly, when the row is touched again. Equal to `torch.optim.RMSprop` without
-    momentum where no row's gradient is left out.
+    by α a step: that is made up for, exactly, when the row is touched again. The gradients of touched rows are the
+    `TableGradient` that the sparse products leave. Equal to `torch.optim.RMSprop` without momentum, but for the
+    `weight_decay` of untouched rows, which are not decayed.
 
     Parameters
     ----------
@@ -26,7 +28,7 @@ class RMSprop(torch.optim.Optimizer):
     alpha, eps : float
         Defaults of torch.
     weight_decay : float
-        Times the weights, added to the gradient; of a sparse gradient, in its rows only.
+        Times the weights, added to the gradient.
     """
 
     def __init__(
@@ -44,9 +46,16 @@ class RMSprop(torch.optim.Optimizer):
         """Take one step along the gradients."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group)
+                if parameter.grad is not None or table_gradients(parameter):
+                    self._move(parameter, group)
         return None
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, those left over too."""
+        super().zero_grad(set_to_none)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                table_gradients(parameter).clear()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state that `state_dict` gave."""
@@ -55,35 +64,24 @@ class RMSprop(torch.optim.Optimizer):
             if "latest" in state:  # torch gives all tensors but the step the type of the weights
                 state["latest"] = state["latest"].to(torch.int32)
 
-    def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
+    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        state, left_over = self.state[parameter], table_gradients(parameter)
         if not state:
             state["step"] = torch.zeros(())  # a tensor, as in torch's optimisers
             state["square_avg"] = torch.zeros_like(parameter)
         state["step"] += 1
-        rows, step = None, int(state["step"])
-        if gradient.is_sparse:
-            rows, gradient = _rows(gradient)
-            if "latest" not in state:
-                state["latest"] = torch.full((len(parameter),), step - 1, dtype=torch.int32, device=parameter.device)
-        kernels.rmsprop_(
-            parameter,
-            state["square_avg"],
-            state.get("latest"),
-            rows,
-            gradient,
-            step,
-            group["alpha"],
-            group["lr"],
-            group["eps"],
-            group["weight_decay"],
-        )
-
-
-def _rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers and values of a sparse gradient's rows, each once."""
-    rows = gradient._indices()[0]
-    # autograd forgets that a gradient is coalesced, and coalescing again costs more than the step
-    if not gradient.is_coalesced() and not bool((rows.diff() > 0).all()):
-        gradient = gradient.coalesce()
-    return gradient._indices()[0], gradient._values()
+        step = int(state["step"])
+        if left_over and "latest" not in state:
+            state["latest"] = torch.full((len(parameter),), step - 1, dtype=torch.int32, device=parameter.device)
+        weights = parameter, state["square_avg"], state.get("latest")
+        numbers = step, group["alpha"], group["lr"], group["eps"], group["weight_decay"]
+        if parameter.grad is None and len(left_over) == 1:
+            pattern, values, left = left_over[0]
+            t = pattern.transpose
+            kernels.rmsprop_rows_(*weights, t.touched, t.crow, t.col, t.order, values, left, *numbers)
+        else:
+            gradient = parameter.grad
+            for more in left_over:
+                gradient = more.dense() if gradient is None else gradient + more.dense()
+            kernels.rmsprop_(*weights, gradient, *numbers)
+        left_over.clear()

@@ -18,6 +18,7 @@ from hyvae.errors import Interrupted, TrainingError
 from hyvae.metrics import rmse
 from hyvae.models.base import LossParts, RatingBlock, RatingModel, Step, TrainingPlan
 from hyvae.nn import schedules
+from hyvae.nn.dense import set_reduced
 from hyvae.nn.randomness import seeded
 from hyvae.ratings import Ratings, concatenate
 from hyvae.scoring import predict_pairs, rating_block
@@ -211,6 +212,7 @@ class _Run:
         self.history = History()
 
     def go(self, on_epoch: Callable[[EpochReport], None] | None) -> History:
+        set_reduced(self.model, self.plan.matmul == "bfloat16")
         with torch.no_grad():
             self.model.prepare(self.whole)
         groups = parameter_groups(self.model)

@@ -1,0 +1,51 @@
+"""The dense layers between the sparse ones, which may be multiplied at half the bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class _HalfProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        half = x.bfloat16(), weight.bfloat16()
+        ctx.save_for_backward(*half)
+        ctx.dtype = x.dtype
+        return (half[0] @ half[1].T).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        half = grad.bfloat16()
+        return (half @ weight).to(ctx.dtype), (half.T @ x).to(ctx.dtype)
+
+
+class Linear(nn.Linear):
+    """torch's, which in training may round its factors to bfloat16; weights and their gradients stay as they are.
+
+    Attributes
+    ----------
+    reduced : bool
+        Whether to. About twice as fast on processors with instructions for it; a relative error of 2⁻⁸ a product.
+    """
+
+    reduced = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x @ weight.T + bias``, shape (n_rows, out_features)."""
+        if not (self.reduced and self.training):
+            return super().forward(x)
+        product = _HalfProduct.apply(x, self.weight)
+        return product if self.bias is None else product + self.bias
+
+
+def set_reduced(module: nn.Module, reduced: bool) -> None:
+    """Let all `Linear` layers of a module train with bfloat16 products, or not."""
+    for layer in module.modules():
+        if isinstance(layer, Linear):
+            layer.reduced = reduced
