@@ -416,10 +416,9 @@ class HyVAE(RatingModel):
         pattern, visible = block.pattern, self._visible(block, step)
         # validation users need not be training users: then their ratings tell their effect
         effect = shared["user_effect"][block.users] if targets is None else self._user_effect(block)
+        seen = _centred(block, shared, effect, visible)
         code, mean, log_variance = self._branches(
-            self._encode_rows(
-                pattern, _centred(block, shared, effect, visible), visible, self._user_tables(), self.hidden_bias
-            )
+            self._encode_rows(pattern, seen, visible, self._user_tables(), self.hidden_bias)
         )
         if self.user_vectors is not None:
             code = code + self.user_vectors[block.users]
@@ -431,7 +430,7 @@ class HyVAE(RatingModel):
             ratings = block.values[places]
             centred = _centred(RatingBlock(pattern, ratings), shared, effect)
         else:
-            ratings, centred = block.values, _centred(block, shared, effect)
+            ratings, centred = block.values, seen
         # the expected number of hidden ratings, so that blocks on any machine divide by the same number
         n_ratings = step.n_ratings * (c.hide or 1.0)
         total = float(step.n_users) if c.loss_reduction == "user" else n_ratings
