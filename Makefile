@@ -2,9 +2,10 @@
 # constraints.txt.  PYTHON names the interpreter (3.11 or newer) that it is made with.
 PYTHON ?= python3
 DEMO_FLAGS ?=
+BENCH_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test slow lint types contracts check format lock clean
+.PHONY: demo test slow bench lint types contracts check format lock clean
 
 demo: .venv/.package ## train on the bundled films, evaluate, recommend by title, write a report
 	$(BIN)/hyvae demo $(DEMO_FLAGS)
@@ -14,6 +15,10 @@ test: .venv/.dev ## all tests but the long ones
 
 slow: .venv/.dev ## the long tests: quality on the real data sets (needs HYVAE_DATA)
 	$(BIN)/pytest -m slow
+
+bench: .venv/.dev ## measure against the peers, about an hour on an idle machine (needs HYVAE_DATA); rewrites docs/performance.md
+	$(BIN)/python benchmarks/suite.py $(BENCH_FLAGS)
+	$(BIN)/python benchmarks/report.py
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -1,9 +1,11 @@
-"""How long `Ratings.read` takes, beside Polars' own reading and the mapping of ids, and for each kind of file.
+"""How long `Ratings.read` takes, beside pandas + scipy and Polars, and for each kind of file.
 
-    .venv/bin/python benchmarks/reading.py --rows 25000000 --repeat 3     # CSV and Parquet, sorted and shuffled
+    .venv/bin/python benchmarks/reading.py --rows 25000000 --repeat 5     # CSV and Parquet, sorted and shuffled
     .venv/bin/python benchmarks/reading.py --kinds --rows 1000000         # every kind of file
 
-Each reading is a process of its own; the ratio is the median over interleaved pairs. Prints one JSON object. Needs
+Each reading is a process of its own; ratios are medians over interleaved rounds. pandas + scipy ends with ids and a CSR
+matrix in order, as hyvae does (without the times, which it would lose in the matrix); Polars reads and maps the ids
+only. Prints one JSON object. Needs
 about 3 GB of disk for 25 million rows, in the shape of MovieLens-25M: 162,541 users, 59,047 items, power-law
 popularity.
 """
@@ -23,10 +25,16 @@ import numpy as np
 import polars as pl
 import zstandard
 from scipy import sparse
-from step_memory import synthetic
+from synthetic import ML_25M, synthetic
 
-USERS, ITEMS = 162_541, 59_047
+USERS, ITEMS, _ = ML_25M
 
+# getrusage's peak would include what the parent held when it forked
+PEAK = """
+sys.path.insert(0, WORKERS)
+from protocol import memory_mib
+print(memory_mib("VmHWM") / 1024)
+""".replace("WORKERS", repr(str(Path(__file__).parent / "workers")))
 POLARS = """
 import sys, time
 import numpy as np, polars as pl
@@ -35,21 +43,34 @@ table = pl.read_csv(sys.argv[1]) if sys.argv[1].endswith("csv") else pl.read_par
 for column in ("userId", "movieId"):
     ids = table[column].unique().sort()
     table[column].replace_strict(ids, pl.Series(np.arange(len(ids))), return_dtype=pl.Int64)
-print(time.perf_counter() - started, 0)
+print(time.perf_counter() - started)
+"""
+PANDAS = """
+import sys, time
+import numpy as np, pandas as pd
+from scipy import sparse
+started = time.perf_counter()
+table = pd.read_csv(sys.argv[1]) if sys.argv[1].endswith("csv") else pd.read_parquet(sys.argv[1])
+user, users = pd.factorize(table["userId"], sort=True)
+item, items = pd.factorize(table["movieId"], sort=True)
+ratings = table["rating"].to_numpy(np.float32)
+matrix = sparse.coo_array((ratings, (user, item)), shape=(len(users), len(items))).tocsr()
+matrix.sort_indices()
+print(time.perf_counter() - started)
 """
 HYVAE = """
-import resource, sys, time
+import sys, time
 import hyvae.data
 from hyvae import Ratings
 started = time.perf_counter()
 Ratings.read(sys.argv[1], **({"query": sys.argv[2]} if len(sys.argv) > 2 else {}))
-print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(time.perf_counter() - started)
 """
 
 
 def table_of(rows: int) -> pl.DataFrame:
     """Ratings by half stars with times, sorted by user and film."""
-    ratings = synthetic(USERS, ITEMS, rows)
+    ratings = synthetic(USERS, ITEMS, rows, exponent=1.0)
     rng = np.random.default_rng(1)
     film = np.sort(rng.choice(4 * ITEMS, ITEMS, replace=False)) + 1
     return pl.DataFrame(
@@ -63,27 +84,34 @@ def table_of(rows: int) -> pl.DataFrame:
 
 
 def seconds(program: str, *arguments: str) -> tuple[float, float]:
-    """Seconds and peak GiB that a process reports."""
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    """Seconds that a process reports, and its peak GiB."""
+    command = [sys.executable, "-c", program + PEAK, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     first, second = done.stdout.split()[:2]  # DuckDB's binding may say more at the end
     return float(first), float(second)
 
 
-def against_polars(table: pl.DataFrame, folder: Path, repeat: int) -> list[dict[str, object]]:
-    """CSV and Parquet, in order and shuffled, beside Polars."""
+def compared(table: pl.DataFrame, folder: Path, repeat: int) -> list[dict[str, object]]:
+    """CSV and Parquet, in order and shuffled: hyvae beside pandas + scipy and Polars."""
+    programs = {"hyvae": HYVAE, "pandas_scipy": PANDAS, "polars_and_mapping": POLARS}
     results = []
     for order, ordered in (("sorted", table), ("shuffled", table.sample(fraction=1.0, shuffle=True, seed=1))):
         for kind in ("csv", "parquet"):
             path = folder / f"{order}.{kind}"
             getattr(ordered, f"write_{kind}")(path)
-            pairs = [(seconds(POLARS, str(path))[0], *seconds(HYVAE, str(path))) for _ in range(repeat)]
+            rounds = [{name: seconds(each, str(path)) for name, each in programs.items()} for _ in range(repeat)]
+            print(f"  {path.name}: {rounds[-1]}", file=sys.stderr)
             results.append(
                 {
                     "file": path.name,
-                    "polars_and_mapping_seconds": round(statistics.median(pair[0] for pair in pairs), 2),
-                    "hyvae_seconds": round(statistics.median(pair[1] for pair in pairs), 2),
-                    "ratio": round(statistics.median(pair[1] / pair[0] for pair in pairs), 2),
-                    "hyvae_peak_gib": round(max(pair[2] for pair in pairs), 2),
+                    "median_seconds": {name: statistics.median(each[name][0] for each in rounds) for name in programs},
+                    "seconds": {name: [each[name][0] for each in rounds] for name in programs},
+                    "peak_gib": {name: max(each[name][1] for each in rounds) for name in programs},
+                    "ratios": {
+                        name: statistics.median(each[name][0] / each["hyvae"][0] for each in rounds)
+                        for name in programs
+                        if name != "hyvae"
+                    },
                 }
             )
             path.unlink()
@@ -135,7 +163,7 @@ def of_each_kind(table: pl.DataFrame, folder: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=25_000_000)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--kinds", action="store_true", help="every kind of file, microseconds a row")
     options = parser.parse_args()
     table = table_of(options.rows)
@@ -144,7 +172,7 @@ def main() -> None:
         if options.kinds:
             print(json.dumps({"rows": options.rows, "microseconds_a_row": of_each_kind(table, folder)}, indent=2))
         else:
-            print(json.dumps({"rows": options.rows, "files": against_polars(table, folder, options.repeat)}, indent=2))
+            print(json.dumps({"rows": options.rows, "files": compared(table, folder, options.repeat)}, indent=2))
 
 
 if __name__ == "__main__":

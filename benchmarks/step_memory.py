@@ -14,29 +14,12 @@ import json
 import resource
 import time
 
-import numpy as np
 import torch
+from synthetic import synthetic
 
 from hyvae.models import REGISTRY
 from hyvae.models.settings import configure
-from hyvae.ratings import Ratings, Vocabulary
 from hyvae.training import train
-
-
-def synthetic(n_users: int, n_items: int, n_ratings: int, seed: int = 0) -> Ratings:
-    """About `n_ratings` distinct pairs with popular items and active users."""
-    rng = np.random.default_rng(seed)
-    activity, popularity = rng.lognormal(0, 1, n_users), 1 / np.arange(1, n_items + 1) ** 0.7
-    keys = np.empty(0, np.int64)
-    while len(keys) < n_ratings:
-        wanted = int((n_ratings - len(keys)) * 1.2) + 1000
-        users = np.searchsorted(np.cumsum(activity / activity.sum()), rng.random(wanted)).clip(max=n_users - 1)
-        items = np.searchsorted(np.cumsum(popularity / popularity.sum()), rng.random(wanted)).clip(max=n_items - 1)
-        keys = np.unique(np.concatenate([keys, users * n_items + items]))
-    keys = np.sort(rng.choice(keys, n_ratings, replace=False))
-    values = rng.integers(1, 6, n_ratings)
-    users, items = Vocabulary(np.arange(n_users)), Vocabulary(np.arange(n_items))
-    return Ratings.from_indices(users, items, keys // n_items, keys % n_items, values, scale=(1.0, 5.0))
 
 
 def main() -> None:

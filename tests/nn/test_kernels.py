@@ -78,15 +78,6 @@ class TestProducts:
         # of hundreds of terms near 1: rounding differs with their order
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4 if dtype is torch.float32 else 1e-9)
 
-    def test_ridge(self, monkeypatch, n_rows, width, dtype):
-        if width > 128:
-            pytest.skip("a user's code is no wider")
-        crow, col = case(n_rows, share=0.1)
-        crow = torch.cat([crow[:1], crow[:-1]])  # the first row is empty
-        values, table = draw(len(col), dtype=dtype), draw(90, width, dtype=dtype)
-        ours, theirs = both_ways(monkeypatch, kernels.ridge, crow, col[: crow[-1]], values, table, 3.0)
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 if dtype is torch.float32 else 1e-9)
-
     def test_columns_of_a_wider_table(self, monkeypatch, n_rows, width, dtype):
         crow, col = case(n_rows)
         wide = draw(90, width + 5, dtype=dtype)[:, 3 : 3 + width]
@@ -95,6 +86,36 @@ class TestProducts:
             kernels.product(crow, col, None, values, wide), kernels.product(crow, col, None, values, wide.clone())
         )
         assert torch.equal(kernels.sample(crow, col, left, wide), kernels.sample(crow, col, left.clone(), wide.clone()))
+
+
+@types
+@pytest.mark.parametrize("width", [256, 200])
+@pytest.mark.parametrize("ascending", [True, False])
+def test_products_with_a_table_that_outgrows_the_caches(monkeypatch, width, dtype, ascending):
+    crow, col = case(400, n_cols=17_000, share=0.06)
+    if not ascending:  # slower, and as right
+        col = col.flip(0)
+        crow = len(col) - crow.flip(0)
+    seen = (torch.arange(len(col)) % 4 > 0).to(dtype)
+    values = draw(len(col), dtype=dtype) * seen
+    table, other = draw(17_000, width, dtype=dtype), draw(17_001, width, dtype=dtype)[1:]
+    near = {"rtol": 1e-4, "atol": 1e-3 if dtype is torch.float32 else 1e-9}
+    torch.testing.assert_close(*both_ways(monkeypatch, kernels.product, crow, col, None, values, table), **near)
+    pair = both_ways(monkeypatch, kernels.product_pair, crow, col, None, values, seen, table, other)
+    torch.testing.assert_close(*pair, **near)
+    both = both_ways(monkeypatch, kernels.product_both, crow, col, None, values, seen, table)
+    torch.testing.assert_close(*both, **near)
+
+
+@types
+@sizes
+@pytest.mark.parametrize("width", WIDTHS[:7])
+def test_ridge(monkeypatch, n_rows, width, dtype):
+    crow, col = case(n_rows, share=0.1)
+    crow = torch.cat([crow[:1], crow[:-1]])  # the first row is empty
+    values, table = draw(len(col), dtype=dtype), draw(90, width, dtype=dtype)
+    ours, theirs = both_ways(monkeypatch, kernels.ridge, crow, col[: crow[-1]], values, table, 3.0)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 if dtype is torch.float32 else 1e-9)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

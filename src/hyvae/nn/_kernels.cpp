@@ -27,7 +27,10 @@
 namespace {
 
 constexpr int kLane = 64;        // bytes of a vector
-constexpr int kAhead = 6;        // entries between a prefetch and its use: measured, see benchmarks/roof
+constexpr int kAhead = 12;       // entries between a prefetch and its use: measured
+constexpr int64_t kBlock = 4 << 20;  // bytes of a table that are read at a time, to stay in the caches: measured
+constexpr int64_t kVisit = 4;    // entries a row of the matrix must have in a block, and
+constexpr int64_t kReuse = 16;   // entries a row of the table must have, for that to bring more than it costs
 constexpr int kChunks = 8;       // pieces of work a thread, so that none waits long for the last
 constexpr int64_t kSmall = 1 << 15;  // multiplications below which waking a thread costs more than it brings
 
@@ -96,14 +99,15 @@ void over_range(int64_t n, int64_t work, int threads, F f) {
 // One strip of N vectors: out (+)= sum over entries of value * table row, for one or two pairs of values and tables.
 template <typename T, int N, bool PAIR>
 INLINE void multiply_strip(int64_t begin, int64_t end, const int32_t *col, const int32_t *order, const T *values,
-                           const T *values2, const T *table, const T *table2, int64_t stride, T *out) {
+                           const T *values2, const T *table, const T *table2, int64_t stride, bool add, T *out) {
     constexpr int n = Vector<T>::n;
     typename Vector<T>::type sum[N] = {};
+    if (add) for (int k = 0; k < N; ++k) sum[k] = at(out + k * n);
     for (int64_t e = begin; e < end; ++e) {
-        const int64_t ahead = std::min(e + kAhead, end - 1);
-        const T *next = table + (int64_t)col[ahead] * stride;
-        for (int k = 0; k < N; k += 4) __builtin_prefetch(next + k * n);
-        if (PAIR) __builtin_prefetch(table2 + (int64_t)col[ahead] * stride);
+        const int64_t ahead = (int64_t)col[std::min(e + kAhead, end - 1)] * stride;
+        // every other line: the processor fetches its neighbour by itself
+        for (int k = 0; k < N; k += 2) __builtin_prefetch(table + ahead + k * n);
+        if (PAIR) for (int k = 0; k < N; k += 2) __builtin_prefetch(table2 + ahead + k * n);
         const int64_t at_value = order ? order[e] : e;
         const T value = values[at_value];
         const T *row = table + (int64_t)col[e] * stride;
@@ -122,12 +126,13 @@ INLINE void multiply_strip(int64_t begin, int64_t end, const int32_t *col, const
 // Two values an entry, one table, two results.
 template <typename T, int N>
 INLINE void both_strip(int64_t begin, int64_t end, const int32_t *col, const int32_t *order, const T *values,
-                       const T *values2, const T *table, int64_t stride, T *out, T *out2) {
+                       const T *values2, const T *table, int64_t stride, bool add, T *out, T *out2) {
     constexpr int n = Vector<T>::n;
     typename Vector<T>::type sum[N] = {}, sum2[N] = {};
+    if (add) for (int k = 0; k < N; ++k) sum[k] = at(out + k * n), sum2[k] = at(out2 + k * n);
     for (int64_t e = begin; e < end; ++e) {
         const T *next = table + (int64_t)col[std::min(e + kAhead, end - 1)] * stride;
-        for (int k = 0; k < N; k += 4) __builtin_prefetch(next + k * n);
+        for (int k = 0; k < N; k += 2) __builtin_prefetch(next + k * n);
         const int64_t at_value = order ? order[e] : e;
         const T value = values[at_value], value2 = values2[at_value];
         if (value2 == 0) continue;
@@ -151,40 +156,56 @@ struct Product {
     int64_t out_stride;
 };
 
+// Some of a row's entries, onto what there is (`add`) or afresh.
 template <typename T>
-INLINE void product_rows(const Product<T> &p, int64_t first, int64_t last) {
+INLINE void product_row(const Product<T> &p, int64_t r, int64_t begin, int64_t end, bool add) {
     constexpr int n = Vector<T>::n;
-    for (int64_t r = first; r < last; ++r) {
-        const int64_t begin = p.crow[r], end = p.crow[r + 1];
-        T *out = p.out + r * p.out_stride, *out2 = p.out2 ? p.out2 + r * p.out_stride : nullptr;
-        int64_t j = 0;
+    T *out = p.out + r * p.out_stride, *out2 = p.out2 ? p.out2 + r * p.out_stride : nullptr;
+    int64_t j = 0;
 #define STRIPS(N)                                                                                                      \
     for (; j + N * n <= p.width; j += N * n) {                                                                         \
-        if (p.out2) both_strip<T, N>(begin, end, p.col, p.order, p.values, p.values2, p.table + j, p.stride, out + j,  \
-                                     out2 + j);                                                                        \
+        if (p.out2) both_strip<T, N>(begin, end, p.col, p.order, p.values, p.values2, p.table + j, p.stride, add,      \
+                                     out + j, out2 + j);                                                               \
         else if (p.values2)                                                                                            \
             multiply_strip<T, N, true>(begin, end, p.col, p.order, p.values, p.values2, p.table + j, p.table2 + j,     \
-                                       p.stride, out + j);                                                             \
+                                       p.stride, add, out + j);                                                        \
         else                                                                                                           \
             multiply_strip<T, N, false>(begin, end, p.col, p.order, p.values, nullptr, p.table + j, nullptr, p.stride, \
-                                        out + j);                                                                      \
+                                        add, out + j);                                                                 \
     }
-        STRIPS(8)
-        STRIPS(4)
-        STRIPS(1)
+    STRIPS(8)
+    STRIPS(4)
+    STRIPS(1)
 #undef STRIPS
-        for (; j < p.width; ++j) {  // what is left of a width that is no multiple of a vector
-            T sum = 0, sum2 = 0;
-            for (int64_t e = begin; e < end; ++e) {
-                const int64_t at_value = p.order ? p.order[e] : e, place = (int64_t)p.col[e] * p.stride + j;
-                if (p.values2 && p.values2[at_value] == 0) continue;
-                sum += p.values[at_value] * p.table[place];
-                if (p.out2) sum2 += p.values2[at_value] * p.table[place];
-                else if (p.values2) sum += p.values2[at_value] * p.table2[place];
-            }
-            out[j] = sum;
-            if (p.out2) out2[j] = sum2;
+    for (; j < p.width; ++j) {  // what is left of a width that is no multiple of a vector
+        T sum = add ? out[j] : 0, sum2 = add && p.out2 ? out2[j] : 0;
+        for (int64_t e = begin; e < end; ++e) {
+            const int64_t at_value = p.order ? p.order[e] : e, place = (int64_t)p.col[e] * p.stride + j;
+            if (p.values2 && p.values2[at_value] == 0) continue;
+            sum += p.values[at_value] * p.table[place];
+            if (p.out2) sum2 += p.values2[at_value] * p.table[place];
+            else if (p.values2) sum += p.values2[at_value] * p.table2[place];
         }
+        out[j] = sum;
+        if (p.out2) out2[j] = sum2;
+    }
+}
+
+template <typename T>
+INLINE void product_rows(const Product<T> &p, int64_t first, int64_t last) {
+    for (int64_t r = first; r < last; ++r) product_row(p, r, p.crow[r], p.crow[r + 1], false);
+}
+
+// The next entries of each row, up to column `limit`; `done` says where each row stands.
+template <typename T>
+INLINE void product_columns(const Product<T> &p, int64_t first, int64_t last, int64_t limit, int64_t *done) {
+    for (int64_t r = first; r < last; ++r) {
+        const int64_t begin = done[r], stop = p.crow[r + 1];
+        int64_t end = begin;
+        while (end < stop && p.col[end] < limit) ++end;
+        const bool add = begin > p.crow[r];
+        if (end > begin || !add) product_row(p, r, begin, end, add);
+        done[r] = end;
     }
 }
 
@@ -193,6 +214,14 @@ EACH_PROCESSOR void product_rows_f32(const Product<float> &p, int64_t first, int
 }
 EACH_PROCESSOR void product_rows_f64(const Product<double> &p, int64_t first, int64_t last) {
     product_rows(p, first, last);
+}
+EACH_PROCESSOR void product_columns_f32(const Product<float> &p, int64_t first, int64_t last, int64_t limit,
+                                        int64_t *done) {
+    product_columns(p, first, last, limit, done);
+}
+EACH_PROCESSOR void product_columns_f64(const Product<double> &p, int64_t first, int64_t last, int64_t limit,
+                                        int64_t *done) {
+    product_columns(p, first, last, limit, done);
 }
 
 // ---- dense times dense, at some positions ------------------------------------------------------------------------
@@ -572,13 +601,28 @@ EACH_PROCESSOR int64_t above(const float *scores, int64_t n, float bound, int32_
 
 // ---- what Python calls ---------------------------------------------------------------------------------------------
 
+// Tables that outgrow the caches are read a block of columns at a time, by all rows in turn: each of their rows then comes
+// from memory once, where gathering row by row would fetch it for each entry anew.  Columns should ascend in each row.
 #define PRODUCT(NAME, T)                                                                                               \
-    EXPORT void NAME(int64_t n_rows, const int64_t *crow, const int32_t *col, const int32_t *order, const T *values,   \
-                     const T *values2, const T *table, const T *table2, int64_t width, int64_t stride, T *out,         \
-                     T *out2, int64_t out_stride, int threads) {                                                       \
+    EXPORT void NAME(int64_t n_rows, int64_t n_cols, const int64_t *crow, const int32_t *col, const int32_t *order,    \
+                     const T *values, const T *values2, const T *table, const T *table2, int64_t width,                \
+                     int64_t stride, T *out, T *out2, int64_t out_stride, int threads) {                               \
         const Product<T> p{crow, col, order, values, values2, table, table2, width, stride, out, out2, out_stride};    \
-        over_rows(n_rows, crow, width, threads, [&](int64_t a, int64_t b) { product_rows_##T(p, a, b); });             \
+        const int64_t column = width * (int64_t)sizeof(T) * (table2 ? 2 : 1), blocks = n_cols * column / kBlock;       \
+        if (blocks < 3 || crow[n_rows] < std::max(kVisit * n_rows * blocks, kReuse * n_cols)) {                        \
+            over_rows(n_rows, crow, width, threads, [&](int64_t a, int64_t b) { product_rows_##T(p, a, b); });         \
+            return;                                                                                                    \
+        }                                                                                                              \
+        std::vector<int64_t> done(crow, crow + n_rows);                                                                \
+        for (int64_t block = 1; block <= blocks; ++block) {                                                            \
+            const int64_t limit = n_cols * block / blocks;                                                             \
+            over_rows(n_rows, crow, width, threads, [&](int64_t a, int64_t b) {                                        \
+                product_columns_##T(p, a, b, limit, done.data());                                                      \
+            });                                                                                                        \
+        }                                                                                                              \
     }
+#define product_columns_float product_columns_f32
+#define product_columns_double product_columns_f64
 #define product_rows_float product_rows_f32
 #define product_rows_double product_rows_f64
 PRODUCT(hyvae_product_f32, float)

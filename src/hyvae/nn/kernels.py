@@ -28,8 +28,8 @@ _MIX_BITS = (1 << 53) - 1
 
 _SIGNATURES = {
     # i: int64, p: pointer (or null), f: float, d: double, u: uint64, v: uint32, t: threads
-    "product_f32": "ippppppp" + "iippi" + "t",
-    "product_f64": "ippppppp" + "iippi" + "t",
+    "product_f32": "iippppppp" + "iippi" + "t",
+    "product_f64": "iippppppp" + "iippi" + "t",
     "sample_f32": "ipppipiipt",
     "sample_f64": "ipppipiipt",
     "ridge_f32": "ippppiidpt",
@@ -159,6 +159,7 @@ def _run_product(
     second = table.new_empty(n_rows, width) if weights is not None and other is None else None
     _compiled[f"product_{_SUFFIX[table.dtype]}"](
         n_rows,
+        len(table),
         crow.data_ptr(),
         col.data_ptr(),
         _pointer(order),
