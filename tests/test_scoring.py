@@ -59,6 +59,13 @@ class TestRatingBlock:
         block = rating_block(small_ratings, np.array([59, 0, 58]))
         assert block.counts.tolist() == [0, small_ratings.user_counts[0], 0]
 
+    @pytest.mark.parametrize("users", [[4, 6, 5, 7], [0, 0, 2], [7], [3, 4, 5]])
+    def test_any_order_of_users(self, small_ratings, users):
+        block = rating_block(small_ratings, np.array(users))
+        dense = block.pattern.matrix(block.values).to_dense().numpy()
+        assert (dense == small_ratings.matrix.toarray()[users]).all()
+        assert (small_ratings.values[block.keys.numpy()] == block.values.numpy()).all()
+
     def test_nobody(self, small_ratings):
         block = rating_block(small_ratings, np.array([], dtype=int))
         assert block.pattern.shape == (0, 80)

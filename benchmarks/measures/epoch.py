@@ -99,6 +99,8 @@ def _one_sided(run: Run, ratings: Ratings, name: str, twin_batches: int | None, 
 def _two_sided(run: Run, name: str) -> dict[str, Any]:
     """One step of the default model is one epoch: a pass over all ratings."""
     print(f"  {name}: the step of the two-sided default", file=sys.stderr)
-    with Worker("hyvae_epochs", {"data": str(run.folder / f"{name}.npz"), **DEFAULT}, run.folder) as worker:
+    steps = 5 if name == "ml-1m" else 1
+    settings = {"data": str(run.folder / f"{name}.npz"), "epochs_a_unit": steps, **DEFAULT}
+    with Worker("hyvae_epochs", settings, run.folder) as worker:
         reports = interleaved({"hyvae": worker.unit}, run.repeat)
-    return side(reports["hyvae"], worker, settings=DEFAULT)
+    return side(reports["hyvae"], worker, 1 / steps, settings=DEFAULT, steps_a_unit=steps)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hyvae.errors import RunError
 from hyvae.files import cannot_be_written, replace_folder, staged_folder
+from hyvae.nn import kernels
 from hyvae.ratings import Ratings, Vocabulary
 
 SCHEMA = 1
@@ -328,6 +329,7 @@ def provenance(
         "seed": seed,
         "device": device,
         "threads": torch.get_num_threads(),
+        "kernels": kernels.way(),
         "seconds": round(seconds, 3),
         "versions": {
             "python": platform.python_version(),

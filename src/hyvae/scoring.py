@@ -18,7 +18,7 @@ from hyvae.ratings import Ratings
 
 USER_BLOCK = 1024
 MIN_ITEM_BLOCK = 512
-SCORES_AT_A_TIME = 1 << 20
+SCORES_AT_A_TIME = 1 << 19
 
 
 def rating_block(
@@ -35,16 +35,19 @@ def rating_block(
     """
     if users is None:
         users = np.arange(ratings.n_users)
-        keys = np.arange(len(ratings))
-        crow = ratings.indptr
+    rows: slice | NDArray[np.int64]
+    if len(users) and (np.diff(users) == 1).all():  # consecutive: no rating has to be looked for
+        crow = ratings.indptr[users[0] : users[-1] + 2]
+        rows = slice(crow[0], crow[-1])
+        keys, crow = np.arange(crow[0], crow[-1]), crow - crow[0]
     else:
         counts = ratings.user_counts[users]
         crow = np.concatenate([[0], np.cumsum(counts)])
-        keys = np.arange(crow[-1]) + np.repeat(ratings.indptr[users] - crow[:-1], counts)
-    pattern = SparsePattern.from_numpy(crow, ratings.indices[keys], ratings.n_items, device)
+        rows = keys = np.arange(crow[-1]) + np.repeat(ratings.indptr[users] - crow[:-1], counts)
+    pattern = SparsePattern.from_numpy(crow, ratings.indices[rows], ratings.n_items, device)
     return RatingBlock(
         replace(pattern, row_gradients=row_gradients),
-        torch.from_numpy(ratings.values[keys]).to(device),
+        torch.from_numpy(ratings.values[rows].copy()).to(device),
         torch.from_numpy(np.asarray(users, dtype=np.int64)).to(device),
         torch.from_numpy(keys).to(device),
     )

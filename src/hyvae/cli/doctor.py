@@ -12,7 +12,9 @@ from hyvae.cli import options
 from hyvae.cli.output import print_json, table
 from hyvae.data import DATASETS, find_local
 from hyvae.data.named import DATA_FOLDER_VARIABLE
+from hyvae.nn import kernels
 
+NOT_COMPILED = "plain torch, several times slower: install again with a C++ compiler (g++ or clang) on the machine"
 PACKAGES = ("hyvae", "torch", "numpy", "scipy", "polars", "scikit-learn", "pydantic", "safetensors", "h5py", "pandas")
 
 
@@ -28,7 +30,7 @@ def doctor(json: options.Json = False) -> None:
         **{package: _version(package) for package in PACKAGES},
         "platform": platform.platform(),
         "cpu threads": str(torch.get_num_threads()),
-        "sparse kernels": "MKL" if torch.backends.mkl.is_available() else "none: slower pure-torch fallback",
+        "kernels": "compiled" if kernels.compiled() else NOT_COMPILED,
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "not available",
         DATA_FOLDER_VARIABLE: os.environ.get(DATA_FOLDER_VARIABLE, "not set"),
         **{f"data set {name}": find_local(name) for name in DATASETS},

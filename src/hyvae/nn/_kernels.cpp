@@ -96,6 +96,12 @@ void over_range(int64_t n, int64_t work, int threads, F f) {
 
 // ---- sparse times dense ----------------------------------------------------------------------------------------
 
+template <bool PAIR, typename T>
+INLINE void prefetch_values(int64_t place, const T *values, const T *values2) {
+    __builtin_prefetch(values + place);
+    if (PAIR) __builtin_prefetch(values2 + place);
+}
+
 // One strip of N vectors: out (+)= sum over entries of value * table row, for one or two pairs of values and tables.
 template <typename T, int N, bool PAIR>
 INLINE void multiply_strip(int64_t begin, int64_t end, const int32_t *col, const int32_t *order, const T *values,
@@ -108,6 +114,7 @@ INLINE void multiply_strip(int64_t begin, int64_t end, const int32_t *col, const
         // every other line: the processor fetches its neighbour by itself
         for (int k = 0; k < N; k += 2) __builtin_prefetch(table + ahead + k * n);
         if (PAIR) for (int k = 0; k < N; k += 2) __builtin_prefetch(table2 + ahead + k * n);
+        if (order) prefetch_values<PAIR>(order[std::min(e + kAhead, end - 1)], values, values2);
         const int64_t at_value = order ? order[e] : e;
         const T value = values[at_value];
         const T *row = table + (int64_t)col[e] * stride;
@@ -133,6 +140,7 @@ INLINE void both_strip(int64_t begin, int64_t end, const int32_t *col, const int
     for (int64_t e = begin; e < end; ++e) {
         const T *next = table + (int64_t)col[std::min(e + kAhead, end - 1)] * stride;
         for (int k = 0; k < N; k += 2) __builtin_prefetch(next + k * n);
+        if (order) prefetch_values<true>(order[std::min(e + kAhead, end - 1)], values, values2);
         const int64_t at_value = order ? order[e] : e;
         const T value = values[at_value], value2 = values2[at_value];
         if (value2 == 0) continue;

@@ -88,6 +88,11 @@ def compiled() -> bool:
     return bool(_compiled)
 
 
+def way() -> str:
+    """How the hot loops are computed on the CPU: ``compiled`` or ``torch``; results differ in their last bits."""
+    return "compiled" if _compiled else "torch"
+
+
 def _by_kernel(*tensors: Tensor | None, types: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
     """Whether the compiled way can take these arrays of numbers."""
     if not _compiled:

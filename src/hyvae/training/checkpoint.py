@@ -24,6 +24,7 @@ from torch import Tensor
 from hyvae.errors import ConfigError, TrainingError
 from hyvae.files import PART, cannot_be_written, written_whole
 from hyvae.models.base import Config, TrainingPlan
+from hyvae.nn import kernels
 from hyvae.ratings import Ratings
 
 SCHEMA = 1
@@ -197,6 +198,7 @@ class Keeper:
         self.circumstances = {
             "device": device,
             "threads": torch.get_num_threads(),
+            "kernels": kernels.way(),
             **{package: version(package) for package in ("hyvae", "torch")},
         }
         self.latest = time.monotonic()
