@@ -172,6 +172,29 @@ class TestResiduals:
             assert ours.dtype == theirs.dtype
 
 
+@types
+@pytest.mark.parametrize("shape", [(0, 10), (3, 1), (3, 10), (200, 10, 33)])
+def test_others(monkeypatch, shape, dtype):
+    x = draw(*shape, dtype=dtype)
+    ours, theirs = both_ways(monkeypatch, kernels.others, x)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours, x.sum(1, keepdim=True) - x, rtol=1e-4, atol=1e-4)
+
+
+def test_others_never_see_their_own():
+    x = draw(5, 10, 7)
+    before = kernels.others(x)
+    x[:, 4] = 1e9
+    assert torch.equal(kernels.others(x)[:, 4], before[:, 4])
+
+
+@pytest.mark.parametrize("shape", [(), (9,), (50, 33)])
+def test_adam(monkeypatch, shape):
+    arguments = (draw(*shape), draw(*shape), draw(*shape).square(), draw(*shape) + 1, 4, 0.9, 0.99, 0.1, 1e-8, 0.3)
+    for ours, theirs in zip(*both_ways(monkeypatch, kernels.adam_, *arguments), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
 class TestRandomChoices:
     @pytest.mark.parametrize("share", [0.0, 1e-9, 0.1, 0.5, 1.0])
     def test_visible(self, monkeypatch, share):

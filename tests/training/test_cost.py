@@ -129,6 +129,7 @@ class TestFullBatch:
             "latent": 1,
             "kl": 1,
             "kl_gradient": 1,
+            "adam_": 16,  # once a parameter
         }
 
     def test_flops_grow_with_the_ratings(self):

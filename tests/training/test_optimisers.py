@@ -1,12 +1,15 @@
 """RMSprop of touched rows: torch's own, to the last digits, without touching the others."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from hyvae.nn import kernels
 from hyvae.nn.sparse import SparsePattern, TableGradient, table_gradients
-from hyvae.training.optimisers import RMSprop
+from hyvae.training.optimisers import Adam, RMSprop
 
 ROWS, WIDTH = 30, 5
 
@@ -64,6 +67,78 @@ class TestDense:
         torch.testing.assert_close(
             trained(RMSprop([ours], 0.1), ours, slopes), trained(torch.optim.RMSprop([theirs], 0.1), theirs, slopes)
         )
+
+
+class TestAdam:
+    @pytest.mark.parametrize("decay", [0.0, 0.1])
+    def test_is_torchs(self, decay):
+        ours, theirs = weights(), weights()
+        torch.testing.assert_close(
+            trained(Adam([ours], 0.01, weight_decay=decay), ours, gradients(40, 0.5)),
+            trained(
+                torch.optim.Adam([theirs], 0.01, betas=(0.9, 0.99), weight_decay=decay), theirs, gradients(40, 0.5)
+            ),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+    def test_groups_have_settings_of_their_own(self):
+        one, other = weights(), weights()
+        optimiser = Adam([{"params": [one]}, {"params": [other], "weight_decay": 0.5}], 0.01)
+        for group in optimiser.param_groups:
+            group["lr"] = 0.02
+        for parameter in (one, other):
+            parameter.grad = torch.ones_like(parameter)
+        optimiser.step()
+        alone = weights()
+        assert torch.equal(one.detach(), trained(Adam([alone], 0.02), alone, [torch.ones(ROWS, WIDTH)]))
+        alone = weights()
+        wanted = trained(Adam([alone], 0.02, weight_decay=0.5), alone, [torch.ones(ROWS, WIDTH)])
+        assert torch.equal(other.detach(), wanted)
+
+
+@pytest.mark.parametrize("kind", [Adam, RMSprop])
+class TestState:
+    def test_goes_on_where_it_was(self, kind):
+        whole, first, second = weights(), weights(), weights()
+        steps = list(gradients(20, 0.8))
+        trained(kind([whole], 0.01), whole, steps)
+        one = kind([first], 0.5)
+        one.param_groups[0]["lr"] = 0.01
+        trained(one, first, steps[:9])
+        with torch.no_grad():
+            second.copy_(first)
+        other = kind([second], 0.7)
+        other.load_state_dict(one.state_dict())
+        trained(one, first, steps[9:12])  # what was given is not shared
+        assert torch.equal(trained(other, second, steps[9:]), whole.detach())
+
+    def test_of_other_parameters_is_refused(self, kind):
+        with pytest.raises(ValueError, match="of other parameters"):
+            kind([weights()], 0.01).load_state_dict(kind([weights(), weights()], 0.01).state_dict())
+
+    def test_gradients_are_forgotten(self, kind):
+        weight = weights()
+        weight.grad = torch.ones_like(weight)
+        table_gradients(weight).extend(left_over(torch.ones(ROWS, WIDTH)))
+        optimiser = kind([weight], 0.01)
+        optimiser.zero_grad()
+        assert weight.grad is None
+        assert not table_gradients(weight)
+        optimiser.step()
+        assert torch.equal(weight, weights())
+
+
+def test_training_does_not_wait_for_torchs_compiler():
+    program = (
+        "import sys, numpy as np; from hyvae import HyVAE, Ratings; "
+        "pairs = np.divmod(np.arange(0, 400, 3), 20); "
+        "HyVAE(epochs=2).fit(Ratings.from_arrays(*pairs, 1.0 + np.arange(134) % 5)); "
+        "HyVAE(preset='paper', fusion='folded', epochs=2).fit(Ratings.from_arrays(*pairs, 1.0 + np.arange(134) % 5)); "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 class TestRows:

@@ -568,7 +568,8 @@ class HyVAE(RatingModel):
         ones = torch.ones_like(taste)
 
         def others(sums: Tensor) -> Tensor:
-            return _sums_of_others(sums.unflatten(0, (-1, folds))).flatten(0, 1)
+            # not the total less its own, which would let its own through by rounding
+            return kernels.others(sums.unflatten(0, (-1, folds))).flatten(0, 1)
 
         count = others(parts.row_sums(ones))
         effect = torch.zeros_like(count)
@@ -663,14 +664,6 @@ def _folded(pattern: SparsePattern, folds: int) -> tuple[SparsePattern, Tensor]:
     order = torch.empty_like(place)
     order[place] = torch.arange(pattern.nnz, device=crow.device)
     return SparsePattern((pattern.shape[0] * folds, pattern.shape[1]), crow, pattern.col[order]), order
-
-
-def _sums_of_others(x: Tensor) -> Tensor:
-    """For each place of dimension 1, the sum over the others; the total less its own lets it through by rounding."""
-    before, after = torch.zeros_like(x), x.flip(1).cumsum(1).flip(1)
-    before[:, 1:] = x[:, :-1].cumsum(1)
-    before[:, :-1] += after[:, 1:]
-    return before
 
 
 def _table(rows: int, width: int, deviation: float = 0.02) -> nn.Parameter:

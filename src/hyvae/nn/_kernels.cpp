@@ -587,6 +587,45 @@ EACH_PROCESSOR void rmsprop_row(int64_t width, const float *gradient, float *wei
     }
 }
 
+EACH_PROCESSOR void adam_range(int64_t first, int64_t last, const float *gradient, float *weight, float *mean,
+                               float *square, float beta1, float beta2, float rate, float correction, float epsilon,
+                               float penalty) {
+    for (int64_t i = first; i < last; ++i) {
+        const float g = gradient[i] + penalty * weight[i];
+        mean[i] += (1.0f - beta1) * (g - mean[i]);
+        square[i] = beta2 * square[i] + (1.0f - beta2) * g * g;
+        weight[i] -= rate * mean[i] / (std::sqrt(square[i]) * correction + epsilon);
+    }
+}
+
+// ---- sums over all folds but one -----------------------------------------------------------------------------------
+
+// For each fold the sum over the others: those before it from the front, those after it from the back.
+template <typename T>
+INLINE void others_range(int64_t first, int64_t last, int64_t folds, int64_t width, const T *x, T *out) {
+    std::vector<T> sum(width);
+    for (int64_t group = first; group < last; ++group) {
+        const T *in = x + group * folds * width;
+        T *to = out + group * folds * width;
+        std::fill(sum.begin(), sum.end(), T(0));
+        for (int64_t f = 0; f < folds; ++f) {
+            for (int64_t j = 0; j < width; ++j) to[f * width + j] = sum[j], sum[j] += in[f * width + j];
+        }
+        std::fill(sum.begin(), sum.end(), T(0));
+        for (int64_t f = folds - 1; f >= 0; --f) {
+            for (int64_t j = 0; j < width; ++j) to[f * width + j] += sum[j], sum[j] += in[f * width + j];
+        }
+    }
+}
+EACH_PROCESSOR void others_range_f32(int64_t first, int64_t last, int64_t folds, int64_t width, const float *x,
+                                     float *out) {
+    others_range(first, last, folds, width, x, out);
+}
+EACH_PROCESSOR void others_range_f64(int64_t first, int64_t last, int64_t folds, int64_t width, const double *x,
+                                     double *out) {
+    others_range(first, last, folds, width, x, out);
+}
+
 // ---- the best k ----------------------------------------------------------------------------------------------------
 
 // Marks in `found` where a row's scores reach a bound; gives their number.
@@ -806,6 +845,22 @@ EXPORT void hyvae_rmsprop(int64_t n, int64_t width, const float *gradient, float
             if (latest) latest[row] = (int32_t)step;
         }
     });
+}
+
+EXPORT void hyvae_adam(int64_t n, const float *gradient, float *weight, float *mean, float *square, float beta1,
+                       float beta2, float rate, float correction, float epsilon, float penalty, int threads) {
+    over_range(n, 4, threads, [&](int64_t a, int64_t b) {
+        adam_range(a, b, gradient, weight, mean, square, beta1, beta2, rate, correction, epsilon, penalty);
+    });
+}
+
+EXPORT void hyvae_others_f32(int64_t groups, int64_t folds, int64_t width, const float *x, float *out, int threads) {
+    over_range(groups, folds * width, threads,
+               [&](int64_t a, int64_t b) { others_range_f32(a, b, folds, width, x, out); });
+}
+EXPORT void hyvae_others_f64(int64_t groups, int64_t folds, int64_t width, const double *x, double *out, int threads) {
+    over_range(groups, folds * width, threads,
+               [&](int64_t a, int64_t b) { others_range_f64(a, b, folds, width, x, out); });
 }
 
 // The k best of each row of scores, merged into those found before: best (n_rows, k) and items (n_rows, k) are sorted,

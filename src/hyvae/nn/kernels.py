@@ -47,6 +47,9 @@ _SIGNATURES = {
     "kl_gradient": "ifppppt",
     "rmsprop": "iippppifffft",
     "rmsprop_rows": "ippppppii" + "pppifffft",
+    "adam": "ippppfffffft",
+    "others_f32": "iiippt",
+    "others_f64": "iiippt",
     "best": "iipiiipppppt",
 }
 _C_TYPES = {
@@ -448,6 +451,24 @@ def _mixed(value: int) -> int:
     return int(mix(torch.tensor([signed(value)]))[0]) % (1 << 64)
 
 
+# -- folds ------------------------------------------------------------------------------------------------
+
+
+def _others(x: Tensor) -> Tensor:
+    x = x.contiguous()
+    if _by_kernel(x, types=_FLOATS):
+        out = torch.empty_like(x)
+        groups, folds = x.shape[:2]
+        width = x.numel() // max(groups * folds, 1)
+        threads = torch.get_num_threads()
+        _compiled[f"others_{_SUFFIX[x.dtype]}"](groups, folds, width, x.data_ptr(), out.data_ptr(), threads)
+        return out
+    before, after = torch.zeros_like(x), x.flip(1).cumsum(1).flip(1)
+    before[:, 1:] = x[:, :-1].cumsum(1)
+    before[:, :-1] += after[:, 1:]
+    return before
+
+
 # -- Gaussian latents -------------------------------------------------------------------------------------
 
 
@@ -565,6 +586,30 @@ def _rmsprop_rows(
     weight[rows], square[rows], latest[rows] = some, moments, since
 
 
+def _adam(
+    weight: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    gradient: Tensor,
+    step: int,
+    beta1: float,
+    beta2: float,
+    rate: float,
+    epsilon: float,
+    penalty: float,
+) -> None:
+    rate, correction = rate / (1 - beta1**step), (1 - beta2**step) ** -0.5
+    if _by_kernel(weight, mean, square, gradient) and weight.is_contiguous():
+        pointers = (tensor.data_ptr() for tensor in (gradient.contiguous(), weight, mean, square))
+        numbers = (beta1, beta2, rate, correction, epsilon, penalty)
+        _compiled["adam"](weight.numel(), *pointers, *numbers, torch.get_num_threads())
+        return
+    slope = gradient + penalty * weight
+    mean.lerp_(slope, 1 - beta1)
+    square.mul_(beta2).addcmul_(slope, slope, value=1 - beta2)
+    weight.addcdiv_(mean, (square.sqrt() * correction).add_(epsilon), value=-rate)
+
+
 def _best(
     scores: Tensor,
     first_item: int,
@@ -632,6 +677,9 @@ _OPERATORS = {
     "rmsprop_rows_(Tensor(a!) weight, Tensor(b!) square, Tensor(c!) latest, Tensor rows, Tensor crow, Tensor col, "
     "Tensor order, Tensor values, Tensor left, int step, float alpha, float rate, float epsilon, float penalty) -> ()"
     "": _rmsprop_rows,
+    "adam_(Tensor(a!) weight, Tensor(b!) mean, Tensor(c!) square, Tensor gradient, int step, float beta1, "
+    "float beta2, float rate, float epsilon, float penalty) -> ()": _adam,
+    "others(Tensor x) -> Tensor": _others,
     "best_(Tensor(a!) scores, int first_item, Tensor? seen_crow, Tensor? seen_col, Tensor? allowed, Tensor(b!) best, "
     "Tensor(c!) items) -> ()": _best,
 }
@@ -659,4 +707,6 @@ kl = torch.ops.hyvae.kl.default
 kl_gradient = torch.ops.hyvae.kl_gradient.default
 rmsprop_ = torch.ops.hyvae.rmsprop_.default
 rmsprop_rows_ = torch.ops.hyvae.rmsprop_rows_.default
+adam_ = torch.ops.hyvae.adam_.default
+others = torch.ops.hyvae.others.default
 best_ = torch.ops.hyvae.best_.default

@@ -32,15 +32,10 @@ from hyvae.training.checkpoint import (
     set_random_states,
 )
 from hyvae.training.interruption import Interruption
-from hyvae.training.optimisers import RMSprop
+from hyvae.training.optimisers import Adam, Optimiser, RMSprop
 
 SCHEDULES = {"constant": schedules.constant, "one_cycle": schedules.one_cycle}
-OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    # the second moment follows within 100 steps: a run has few steps, and the default 0.999 would still be warming up;
-    # fused: one pass over the tables instead of a dozen
-    "adam": lambda groups, lr: torch.optim.Adam(groups, lr=lr, betas=(0.9, 0.99), fused=True),
-    "rmsprop": RMSprop,
-}
+OPTIMISERS: dict[str, Callable[..., Optimiser]] = {"adam": Adam, "rmsprop": RMSprop}
 # how the columns of a run's curves begin, and which field of an epoch's report they hold
 _PART_COLUMNS = {"loss_": "parts", "valid_": "validation_parts"}
 
@@ -233,7 +228,7 @@ class _Run:
         squares = [weight * torch.linalg.vector_norm(weights[name]).square() for name, weight in penalties.items()]
         return {"l2": torch.stack(squares).sum()} if squares else {}
 
-    def _learn(self, optimiser: torch.optim.Optimizer, on_epoch: Callable[[EpochReport], None]) -> None:
+    def _learn(self, optimiser: Optimiser, on_epoch: Callable[[EpochReport], None]) -> None:
         self._resume(optimiser)
         for report in self.history.epochs:
             on_epoch(report)
@@ -268,7 +263,7 @@ class _Run:
 
     # -- checkpoints ----------------------------------------------------------------------------------
 
-    def _pause(self, optimiser: torch.optim.Optimizer) -> None:
+    def _pause(self, optimiser: Optimiser) -> None:
         """Between two steps: keep the state where it is time to, and stop where someone asked for it."""
         if self.keeper is None:
             return
@@ -288,7 +283,7 @@ class _Run:
         if signal is not None:
             raise Interrupted(self.place.step, self.total_steps, signal)
 
-    def _resume(self, optimiser: torch.optim.Optimizer) -> None:
+    def _resume(self, optimiser: Optimiser) -> None:
         """Go on from the checkpoint, if there is one and it is wanted."""
         state = self.keeper.start() if self.keeper is not None else None
         if state is None:
@@ -330,7 +325,7 @@ class _Run:
         for start in range(done * self.plan.batch_users, len(order), self.plan.batch_users):
             yield list(self._blocks(np.sort(order[start : start + self.plan.batch_users])))
 
-    def _step(self, optimiser: torch.optim.Optimizer, blocks: list[RatingBlock], number: int) -> dict[str, float]:
+    def _step(self, optimiser: Optimiser, blocks: list[RatingBlock], number: int) -> dict[str, float]:
         progress = (number - 1) / self.total_steps
         rate = self.plan.learning_rate * SCHEDULES[self.plan.schedule](progress)
         for group in optimiser.param_groups:
@@ -339,7 +334,7 @@ class _Run:
         n_ratings = sum(block.pattern.nnz for block in blocks)
         step = Step(number, progress, self.seed, n_users, n_ratings)
         self.model.train()
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         shared = self.model.shared(self.whole, step)
         # blocks accumulate into leaves, so that what is shared is back-propagated once, after the last block
         leaves = {name: _cut(tensor) for name, tensor in shared.items()}
