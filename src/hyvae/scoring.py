@@ -112,7 +112,7 @@ def best_items(
     """
     if n < 1:
         raise DataError(f"the length of a list must be at least 1, got {n}")
-    allowed = None if candidates.all() else torch.from_numpy(candidates).to(codes.device)
+    allowed = None if candidates.all() else torch.from_numpy(np.ascontiguousarray(candidates)).to(codes.device)
     k = min(n, model.n_items)
     best = torch.full((len(codes), k), -torch.inf, dtype=codes.dtype, device=codes.device)
     items = torch.full((len(codes), k), -1, device=codes.device)

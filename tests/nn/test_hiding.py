@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyvae.nn import hiding
+from hyvae.nn import kernels
 from hyvae.nn.hiding import visible_ratings
 
 KEYS = torch.arange(50_000)
@@ -78,7 +78,7 @@ def test_the_hash_is_splitmix64():
     # the reference outputs of SplitMix64 for state 1234567 (Steele, Lea & Flood 2014; Vigna's splitmix64.c)
     state, gamma, outputs = 1234567, 0x9E3779B97F4A7C15, []
     for _ in range(3):
-        outputs.append(hiding._mixed(state))
+        outputs.append(kernels.mixed(state))
         state = (state + gamma) % 2**64
     assert outputs == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 

@@ -120,19 +120,31 @@ def test_ridge(monkeypatch, n_rows, width, dtype):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_threads_do_not_change_a_bit(threads):
-    crow, col = case(400)
-    values, table = draw(len(col)), draw(90, 100)
+    crow, col = case(1500)
+    assert len(col) > 2**15, "or one thread does it all"
+    values, table, left, ones = draw(len(col)), draw(90, 40), draw(1500, 40), torch.ones(len(col))
+    effects = (None, None, None, None)
+    bounds, rows, order, touched = kernels.transpose(crow, col, 90, True)
     before = torch.get_num_threads()
-    arguments = (crow, col, values, None, None, None, None)
 
     def all_of_them():
-        left = draw(400, 100)
+        weight, square, latest = table.clone(), table.square(), torch.zeros(90, dtype=torch.int32)
+        kernels.rmsprop_rows_(
+            weight, square, latest, touched, bounds, rows, order, values, left, 1, 0.9, 0.1, 1e-8, 0.0
+        )
         return [
+            weight,
             kernels.product(crow, col, None, values, table),
+            *kernels.product_both(crow, col, None, values, ones, table),
             kernels.sample(crow, col, left, table),
-            kernels.sum_rows(*arguments),
-            kernels.sum_columns(crow, col, 90, *arguments[2:]),
+            kernels.ridge(crow, col, values, table, 1.0),
+            kernels.residuals(crow, col, values, *effects),
+            kernels.sum_rows(crow, col, values, *effects),
+            kernels.sum_columns(crow, col, 90, values, *effects),
             kernels.dropout(left, 5, 0.3),
+            kernels.normal(left, 5),
+            kernels.kl(left, left),
+            kernels.others(left.view(150, 10, 40)),
         ]
 
     try:
@@ -142,6 +154,34 @@ def test_threads_do_not_change_a_bit(threads):
         assert all(torch.equal(a, b) for a, b in zip(first, all_of_them(), strict=True))
     finally:
         torch.set_num_threads(before)
+
+
+def test_another_default_type_changes_nothing():
+    before = kernels.visible(torch.arange(50), 3, 0.5), kernels.normal(torch.empty(50), 3)
+    try:
+        torch.set_default_dtype(torch.float64)
+        after = kernels.visible(torch.arange(50), 3, 0.5), kernels.normal(torch.empty(50, dtype=torch.float32), 3)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_a_transposed_gradient_is_taken(monkeypatch):
+    arguments = (draw(300, 200), draw(300, 200), draw(300, 200).square())
+    for operator, rest in (
+        (kernels.adam_, (4, 0.9, 0.99, 0.1, 1e-8, 0.3)),
+        (kernels.rmsprop_, (4, 0.9, 0.1, 1e-8, 0.3)),
+    ):
+        tensors = arguments if operator is kernels.adam_ else (*arguments[:1], arguments[2], None)
+        for ours, theirs in zip(*both_ways(monkeypatch, operator, *tensors, draw(200, 300).T, *rest), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_ridge_that_rounding_makes_singular_is_finite():
+    # fewer codes than their width, and next to no penalty
+    crow, col = torch.tensor([0, 10]), torch.arange(10, dtype=torch.int32)
+    solved = kernels.ridge(crow, col, draw(10), draw(10, 64), 1e-7)
+    assert torch.isfinite(solved).all()
 
 
 @sizes
@@ -307,6 +347,11 @@ class TestChoice:
     def test_plain_torch_can_be_asked_for(self):
         assert self.asked(HYVAE_KERNELS="torch").stdout.strip() == "False"
         assert self.asked(HYVAE_KERNELS="compiled").stdout.strip() == "True"
+
+    def test_a_library_of_another_version_is_left_alone(self, monkeypatch):
+        monkeypatch.setattr(kernels, "_VERSION", 0)
+        with pytest.warns(UserWarning, match="is of another version or machine: install hyvae again"):
+            assert kernels._load() == {}
 
     def test_anything_else_is_refused(self):
         assert "must be 'compiled' or 'torch'" in self.asked(HYVAE_KERNELS="fast").stderr

@@ -8,12 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse as sp
+from torch import nn
 
 from hyvae.errors import DataError
 from hyvae.nn import kernels, sparse
 from hyvae.nn.sparse import (
     SparsePattern,
     at_columns,
+    forget_table_gradients,
     paired_product,
     sampled_product,
     sampled_product_in_parts,
@@ -269,7 +271,7 @@ class TestTableGradients:
         pattern, values, left, right = random_case(mask)
 
         def tables(pattern):
-            tables = [right.clone().requires_grad_() for _ in range(4)]
+            tables = [nn.Parameter(right.clone()) for _ in range(4)]
             seen = torch.ones_like(values)
             out = sparse_product(values, tables[0], pattern) + paired_product(
                 values, tables[1], seen, tables[2], pattern
@@ -281,8 +283,25 @@ class TestTableGradients:
         for later, now in zip(tables(replace(pattern, row_gradients=True)), tables(pattern), strict=True):
             assert later.grad is None
             (gradient,) = table_gradients(later)
+            assert not table_gradients(now)
             assert len(gradient.pattern.transpose.touched) == int(mask.any(0).sum())
             torch.testing.assert_close(gradient.dense(), now.grad)
+
+    def test_a_frozen_parameter_gets_none(self):
+        pattern, values, left, right = random_case(FULL)
+        pattern = replace(pattern, row_gradients=True)
+        frozen, learnt = nn.Parameter(right.clone(), requires_grad=False), nn.Parameter(right.clone())
+        (paired_product(values, learnt, torch.ones_like(values), frozen, pattern) * left).sum().backward()
+        assert len(table_gradients(learnt)) == 1
+        assert not table_gradients(frozen)
+        forget_table_gradients(learnt)
+        assert not table_gradients(learnt)
+
+    def test_of_a_leaf_that_is_no_parameter_are_computed_at_once(self):
+        pattern, values, left, right = random_case(EMPTY_COLUMN)
+        leaf = right.clone().requires_grad_()
+        (sampled_product(left, leaf, replace(pattern, row_gradients=True)) * values).sum().backward()
+        torch.testing.assert_close(leaf.grad, dense(pattern, values).T @ left)
 
     def test_of_what_is_no_parameter_are_computed_at_once(self):
         pattern, values, left, right = random_case(EMPTY_COLUMN)

@@ -42,7 +42,7 @@ def trained(optimiser, weight, gradients):
     """Weights after steps with dense gradients, or with lists of what was left over."""
     for gradient in gradients:
         weight.grad = None if isinstance(gradient, list) else gradient
-        table_gradients(weight).extend(gradient if isinstance(gradient, list) else [])
+        weight.table_gradients = gradient if isinstance(gradient, list) else []
         optimiser.step()
         assert not table_gradients(weight)
     return weight.detach()
@@ -116,11 +116,16 @@ class TestState:
     def test_of_other_parameters_is_refused(self, kind):
         with pytest.raises(ValueError, match="of other parameters"):
             kind([weights()], 0.01).load_state_dict(kind([weights(), weights()], 0.01).state_dict())
+        narrow = nn.Parameter(torch.ones(ROWS, 1))
+        optimiser = kind([narrow], 0.01)
+        trained(optimiser, narrow, [torch.ones(ROWS, 1)])
+        with pytest.raises(ValueError, match="of other parameters"):
+            kind([weights()], 0.01).load_state_dict(optimiser.state_dict())
 
     def test_gradients_are_forgotten(self, kind):
         weight = weights()
         weight.grad = torch.ones_like(weight)
-        table_gradients(weight).extend(left_over(torch.ones(ROWS, WIDTH)))
+        weight.table_gradients = left_over(torch.ones(ROWS, WIDTH))
         optimiser = kind([weight], 0.01)
         optimiser.zero_grad()
         assert weight.grad is None
@@ -160,6 +165,19 @@ class TestRows:
         torch.testing.assert_close(
             trained(RMSprop([ours], 0.01), ours, mixed),
             trained(torch.optim.RMSprop([theirs], 0.01), theirs, gradients(30, 0.3)),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+    @pytest.mark.parametrize("decay", [0.0, 0.3])
+    def test_a_steps_blocks_are_as_one(self, decay):
+        whole, parted = weights(), weights()
+        one, other = list(gradients(20, 0.2)), list(gradients(20, 0.2))[::-1]
+        together = [left_over(a + b) for a, b in zip(one, other, strict=True)]
+        blocks = [left_over(a) + left_over(b) for a, b in zip(one, other, strict=True)]
+        torch.testing.assert_close(
+            trained(RMSprop([parted], 0.01, weight_decay=decay), parted, blocks),
+            trained(RMSprop([whole], 0.01, weight_decay=decay), whole, together),
             rtol=1e-5,
             atol=1e-6,
         )

@@ -187,6 +187,29 @@ class TestSteps:
         wanted = before - 0.5 * (2 * gradient / len(small_ratings) + 2 * 0.01 * before)
         torch.testing.assert_close(model.level.detach(), wanted)
 
+    @pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
+    @pytest.mark.parametrize("batch_users", [None, 20])
+    @pytest.mark.parametrize("settings", [{}, {"vae_loss": 0.0}, {"branches": "vae"}, {"item_encoder": False}])
+    @pytest.mark.parametrize("preset", ["default", "paper"])
+    def test_everything_learns(self, small_ratings, preset, settings, batch_users, optimiser):
+        settings = {**settings, "fusion": "folded"} if preset == "paper" else settings
+        settings = {**settings, "optimiser": optimiser, "batch_users": batch_users, "l2_scope": "all", "l2": 1e-9}
+        config, _ = configure(HyVAE, preset, {**SMALL[preset], **settings})
+        torch.manual_seed(0)
+        before = HyVAE(config, small_ratings.n_users, small_ratings.n_items, small_ratings.scale)
+        after, *_ = run(small_ratings, preset, **settings)
+        moved = dict(after.named_parameters())
+        assert [name for name, weight in before.named_parameters() if torch.equal(weight, moved[name])] == []
+
+    def test_rmsprop_moves_the_same_rows_whatever_the_blocks(self, small_ratings, monkeypatch):
+        # a last batch of one user is consecutive, and must be no different
+        monkeypatch.setattr(latent, "normal_like", torch.zeros_like)
+        settings = {"fusion": "folded", "l2_scope": "all", "l2": 0.1, "batch_users": 19, "deep_dropout": 0.0}
+        one, whole = (run(small_ratings, "paper", block_users=b, **settings)[0] for b in (7, 4096))
+        theirs = whole.state_dict()
+        for name, tensor in one.state_dict().items():
+            torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=1e-5)
+
     @pytest.mark.parametrize("batch_users", [None, 40])
     @pytest.mark.parametrize("branches", ["deep", "both"])
     def test_blocks_give_the_same_weights(self, small_ratings, sgd, monkeypatch, batch_users, branches):

@@ -14,7 +14,7 @@ from hyvae.data import DATASETS, find_local
 from hyvae.data.named import DATA_FOLDER_VARIABLE
 from hyvae.nn import kernels
 
-NOT_COMPILED = "plain torch, several times slower: install again with a C++ compiler (g++ or clang) on the machine"
+NOT_COMPILED = "plain torch, several times slower: install again where a C++ compiler with OpenMP is (g++ 12 or newer)"
 PACKAGES = ("hyvae", "torch", "numpy", "scipy", "polars", "scikit-learn", "pydantic", "safetensors", "h5py", "pandas")
 
 

@@ -194,8 +194,9 @@ class RatingModel(nn.Module, ABC):
     def penalties(self) -> dict[str, float]:
         """λ of each parameter, by name, whose λ · summed squares count in the loss, once a step.
 
-        The optimiser adds their gradient, so that no step makes another copy of the tables for it. In mini-batches of
-        users it leaves out the rows of tables that the batch does not touch.
+        The optimiser adds their gradient, so that no step makes another copy of the tables for it. RMSprop in
+        mini-batches leaves out the rows of a table that the batch does not touch, where the gradient is left to it
+        (`hyvae.nn.sparse.TableGradient`).
         """
         return {}
 

@@ -42,6 +42,7 @@ from hyvae.nn.sparse import (
 ACTIVATIONS = {"relu": torch.relu, "selu": torch.selu, "tanh": torch.tanh}
 # tenths: a tenth hidden is what training does
 CROSS_FIT_FOLDS = 10
+REFINED_USERS = 2048
 
 
 class HyVAEConfig(Config):
@@ -553,8 +554,13 @@ class HyVAE(RatingModel):
 
     def _refinement(self, block: RatingBlock, strength: float) -> Tensor:
         """What the ratings of each row say of its code beyond their encoding, in closed form; (n_rows, width)."""
-        residuals = self._cross_fitted_residuals(block)
-        return solve_refinement(residuals, self.item_rows[:, :-1], block.pattern, strength)
+        refined = []
+        # each user's history is encoded once for each fold: some users at a time
+        for start in range(0, len(block.counts), REFINED_USERS):
+            part = block.rows(start, min(start + REFINED_USERS, len(block.counts)))
+            residuals = self._cross_fitted_residuals(part)
+            refined.append(solve_refinement(residuals, self.item_rows[:, :-1], part.pattern, strength))
+        return torch.cat(refined) if refined else self.item_rows.new_empty(0, self.item_rows.shape[1] - 1)
 
     def _cross_fitted_residuals(self, block: RatingBlock) -> Tensor:
         """A user's own ratings less their predictions, each by an encoding that did not see it; (nnz,).

@@ -344,10 +344,20 @@ INLINE void subtract(int64_t n, T a, const T *x, T *y) {
 }
 
 // x with U'U x = b, for the Cholesky factor U of the symmetric matrix whose upper triangle is in A; both overwritten.
+// Where a pivot is no larger than its rounding errors may be, nothing is known of that unknown, and it stays 0.
 template <typename T>
 INLINE void solve(int64_t n, T *A, T *b) {
+    T least = 0;
+    for (int64_t k = 0; k < n; ++k) least = std::max(least, A[k * n + k]);
+    least *= 4 * n * std::numeric_limits<T>::epsilon();
     for (int64_t k = 0; k < n; ++k) {
         T *row = A + k * n;
+        if (!(row[k] > least)) {
+            std::fill(row + k, A + (k + 1) * n, T(0));
+            row[k] = 1;
+            b[k] = 0;
+            continue;
+        }
         const T scale = 1 / std::sqrt(row[k]);
         for (int64_t j = k; j < n; ++j) row[j] *= scale;
         for (int64_t i = k + 1; i < n; ++i) subtract(n - i, row[i], row + i, A + i * n + i);
@@ -554,7 +564,7 @@ EACH_PROCESSOR void sample_range(int64_t first, int64_t last, const float *mean,
 
 EACH_PROCESSOR double kl_range(int64_t first, int64_t last, const float *mean, const float *log_variance) {
     float sum = 0;
-    // lanes apart, so that the sum makes vectors, and is the same for each instruction set
+    // lanes apart, so that the sum makes vectors
     float lanes[16] = {};
     int64_t i = first;
     for (; i + 16 <= last; i += 16) {
@@ -646,6 +656,9 @@ EACH_PROCESSOR int64_t above(const float *scores, int64_t n, float bound, int32_
 
 }  // namespace
 
+// of the arguments below: that of kernels.py must be the same
+EXPORT int hyvae_version() { return 1; }
+
 // ---- what Python calls ---------------------------------------------------------------------------------------------
 
 // Tables that outgrow the caches are read a block of columns at a time, by all rows in turn: each of their rows then comes
@@ -725,7 +738,7 @@ EXPORT int64_t hyvae_transpose(int64_t n_rows, int64_t n_cols, const int64_t *cr
     return row;
 }
 
-// The entries where `keep` is 0 (they are the hidden ones): their columns, places and row bounds; gives their number.
+// The entries that are not visible: their columns, places and row bounds; gives their number.
 EXPORT int64_t hyvae_hidden_entries(int64_t n_rows, const int64_t *crow, const int32_t *col, const float *visible,
                                     int64_t *crow_out, int32_t *col_out, int32_t *place) {
     int64_t count = 0;
@@ -796,7 +809,7 @@ EXPORT void hyvae_latent(int64_t n, const float *mean, const float *log_variance
 EXPORT double hyvae_kl(int64_t n, const float *mean, const float *log_variance, int threads) {
     constexpr int64_t piece = 4096;  // sums of fixed pieces, added in order, do not depend on the number of threads
     std::vector<double> sums((n + piece - 1) / piece, 0.0);
-    over_range((int64_t)sums.size(), 8 * piece, threads, [&](int64_t a, int64_t b) {
+    over_range((int64_t)sums.size(), 4 * piece, threads, [&](int64_t a, int64_t b) {
         for (int64_t k = a; k < b; ++k) sums[k] = kl_range(k * piece, std::min(n, (k + 1) * piece), mean, log_variance);
     });
     double sum = 0;

@@ -30,11 +30,7 @@ def visible_ratings(seed: int, step: int, keys: Tensor, share: float) -> Tensor:
     (n,) float32 tensor
         0 for a hidden rating, 1 for one that is seen.
     """
-    return kernels.visible(keys, kernels.signed(_mixed(_mixed(seed) + step)), share)
-
-
-def _mixed(value: int) -> int:
-    return int(kernels.mix(torch.tensor([kernels.signed(value)]))[0]) % 2**64
+    return kernels.visible(keys, kernels.signed(kernels.mixed(kernels.mixed(seed) + step)), share)
 
 
 class _Dropout(torch.autograd.Function):

@@ -1,11 +1,12 @@
 """The hot loops, as operators of torch (``torch.ops.hyvae``), so that its profilers and counters see them.
 
-Each has two ways that give the same: compiled from ``_kernels.cpp`` for the CPU, and plain torch, for CUDA, for types
-that are not compiled, and for machines on which nothing could be. ``HYVAE_KERNELS=torch`` chooses plain torch.
+Each has two ways that give the same, up to rounding and to the order of equal scores: compiled from ``_kernels.cpp``
+for the CPU, and plain torch, for CUDA, for types that are not compiled, and for machines on which nothing could be.
+``HYVAE_KERNELS=torch`` chooses plain torch.
 
-A matrix is given by `crow` (n_rows + 1,) int64, the bounds of its compressed rows, and `col` (nnz,) int32. `order`
-(nnz,) int32, where given, says for each entry where its value stands: for a transposed matrix, in the row order of the
-original. Sums are over a row's entries from left to right, on one thread, whatever the number of threads.
+A matrix is given by `crow` (n_rows + 1,) int64, the bounds of its compressed rows from 0 on, and `col` (nnz,) int32.
+`order` (nnz,) int32, where given, says for each entry where its value stands: for a transposed matrix, in the row order
+of the original. Sums are over a row's entries from left to right, on one thread, whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import ctypes
 import importlib.util
 import math
 import os
+import warnings
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 VARIABLE = "HYVAE_KERNELS"
+# of the functions' arguments: that of _kernels.cpp must be the same
+_VERSION = 1
 # the low 32 bits
 _HALF = (1 << 32) - 1
 _GATHER_CHUNK = 1 << 16
@@ -72,8 +76,16 @@ def _load() -> dict[str, Any]:
     spec = importlib.util.find_spec("hyvae.nn._kernels")
     if choice == "torch" or spec is None or spec.origin is None:
         return {}
-    # after torch, whose OpenMP the library then shares: two pools of spinning threads would fight over the cores
-    library = ctypes.CDLL(spec.origin)
+    try:
+        # after torch, whose OpenMP the library then shares: two pools of spinning threads would fight over the cores
+        library = ctypes.CDLL(spec.origin)
+        fits = library.hyvae_version() == _VERSION
+    except (OSError, AttributeError):
+        fits = False
+    if not fits:
+        mend = "install hyvae again; until then plain torch computes, several times slower"
+        warnings.warn(f"{spec.origin} is of another version or machine: {mend}", stacklevel=2)
+        return {}
     functions = {}
     for name, signature in _SIGNATURES.items():
         function = getattr(library, f"hyvae_{name}")
@@ -92,7 +104,7 @@ def compiled() -> bool:
 
 
 def way() -> str:
-    """How the hot loops are computed on the CPU: ``compiled`` or ``torch``; results differ in their last bits."""
+    """How the hot loops are computed on the CPU, ``compiled`` or ``torch``: sums of both differ by rounding."""
     return "compiled" if _compiled else "torch"
 
 
@@ -101,7 +113,14 @@ def _by_kernel(*tensors: Tensor | None, types: tuple[torch.dtype, ...] = (torch.
     if not _compiled:
         return False
     given = [tensor for tensor in tensors if tensor is not None]
-    return given[0].dtype in types and all(t.dtype == given[0].dtype and t.device.type == "cpu" for t in given)
+    return given[0].dtype in types and all(
+        t.dtype == given[0].dtype and t.device.type == "cpu" and (t.dim() != 1 or t.is_contiguous()) for t in given
+    )
+
+
+def _whole(*tensors: Tensor) -> bool:
+    """Whether tensors that are written to lie in one piece, all of one shape."""
+    return all(tensor.is_contiguous() and tensor.shape == tensors[0].shape for tensor in tensors)
 
 
 _FLOATS = (torch.float32, torch.float64)
@@ -332,8 +351,8 @@ def _sum_rows(
         out = values.new_empty(n_rows)
         _run_residual("sum_rows", (n_rows,), crow, col, values, weights, mean, row_effect, col_effect, out)
         return out
-    residuals = _residuals(crow, col, values, weights, mean, row_effect, col_effect)
-    return values.new_zeros(n_rows).index_add_(0, rows_of(crow, len(col)), residuals)
+    residuals = _residuals(crow, col, values, weights, mean, row_effect, col_effect).double()
+    return residuals.new_zeros(n_rows).index_add_(0, rows_of(crow, len(col)), residuals).to(values.dtype)
 
 
 def _sum_columns(
@@ -351,8 +370,8 @@ def _sum_columns(
         sizes = (len(crow) - 1, n_cols)
         _run_residual("sum_columns", sizes, crow, col, values, weights, mean, row_effect, col_effect, out)
         return out
-    residuals = _residuals(crow, col, values, weights, mean, row_effect, col_effect)
-    return values.new_zeros(n_cols).index_add_(0, col, residuals)
+    residuals = _residuals(crow, col, values, weights, mean, row_effect, col_effect).double()
+    return residuals.new_zeros(n_cols).index_add_(0, col, residuals).to(values.dtype)
 
 
 def _run_residual(
@@ -406,13 +425,13 @@ def _shifted(x: Tensor, bits: int) -> Tensor:
 def _visible(keys: Tensor, key: int, share: float) -> Tensor:
     bound = math.ceil(share * (_MIX_BITS + 1))
     if _compiled and keys.device.type == "cpu":
-        out = torch.empty(len(keys))
+        out = torch.empty(len(keys), dtype=torch.float32, device="cpu")
         _compiled["visible"](
             len(keys), keys.data_ptr(), key % (1 << 64), bound, out.data_ptr(), torch.get_num_threads()
         )
         return out
     # 64-bit integers wrap around, as they do in C
-    return ((mix(keys + signed(key)) & _MIX_BITS) >= bound).float()
+    return ((mix(keys + signed(key)) & _MIX_BITS) >= bound).to(torch.float32)
 
 
 def _hashed(n: int, key: int, device: torch.device) -> Tensor:
@@ -436,9 +455,9 @@ def _dropout(x: Tensor, key: int, rate: float) -> Tensor:
 
 
 def _normal(like: Tensor, key: int) -> Tensor:
-    n, other_key = like.numel() + like.numel() % 2, _mixed(key)
+    n, other_key = like.numel() + like.numel() % 2, mixed(key)
     if _compiled and like.device.type == "cpu":
-        out = torch.empty(n)
+        out = torch.empty(n, dtype=torch.float32, device="cpu")
         _compiled["normal"](n, key % (1 << 64), other_key, out.data_ptr(), torch.get_num_threads())
     else:
         uniform, turns = ((_hashed(n // 2, k, like.device) >> 8).double() / (1 << 24) for k in (key, other_key))
@@ -447,8 +466,9 @@ def _normal(like: Tensor, key: int) -> Tensor:
     return out[: like.numel()].view(like.shape).to(like.dtype)
 
 
-def _mixed(value: int) -> int:
-    return int(mix(torch.tensor([signed(value)]))[0]) % (1 << 64)
+def mixed(value: int) -> int:
+    """`mix` of one number, modulo 2^64."""
+    return int(mix(torch.tensor([signed(value)], device="cpu"))[0]) % (1 << 64)
 
 
 # -- folds ------------------------------------------------------------------------------------------------
@@ -514,8 +534,8 @@ def _rmsprop(
     epsilon: float,
     penalty: float,
 ) -> None:
-    if _by_kernel(weight, square, gradient) and weight.is_contiguous():
-        gradient = gradient.contiguous()
+    gradient = gradient.contiguous()
+    if _by_kernel(weight, square, gradient) and _whole(weight, square):
         n = len(weight) if weight.dim() > 1 else weight.numel()
         _compiled["rmsprop"](
             n,
@@ -557,7 +577,7 @@ def _rmsprop_rows(
     epsilon: float,
     penalty: float,
 ) -> None:
-    if _by_kernel(weight, square, values, left) and weight.is_contiguous():
+    if _by_kernel(weight, square, values, left) and _whole(weight, square):
         left = _rows_together(left)
         _compiled["rmsprop_rows"](
             len(rows),
@@ -599,8 +619,9 @@ def _adam(
     penalty: float,
 ) -> None:
     rate, correction = rate / (1 - beta1**step), (1 - beta2**step) ** -0.5
-    if _by_kernel(weight, mean, square, gradient) and weight.is_contiguous():
-        pointers = (tensor.data_ptr() for tensor in (gradient.contiguous(), weight, mean, square))
+    gradient = gradient.contiguous()
+    if _by_kernel(weight, mean, square, gradient) and _whole(weight, mean, square):
+        pointers = (tensor.data_ptr() for tensor in (gradient, weight, mean, square))
         numbers = (beta1, beta2, rate, correction, epsilon, penalty)
         _compiled["adam"](weight.numel(), *pointers, *numbers, torch.get_num_threads())
         return

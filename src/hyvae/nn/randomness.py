@@ -23,7 +23,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 def draw_key() -> int:
     """A key for the choices that are a function of a counter, from torch's random state."""
-    return int(torch.randint(_KEYS, ()))
+    return int(torch.randint(_KEYS, (), device="cpu"))
 
 
 def normal_like(x: Tensor) -> Tensor:

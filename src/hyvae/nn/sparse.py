@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from hyvae.errors import DataError
@@ -158,8 +158,8 @@ class SparsePattern:
 class TableGradient(NamedTuple):
     """The gradient of a table's touched rows, not yet computed: the transposed matrix of `values`, times `left`.
 
-    It stands in ``parameter.table_gradients``, and its optimiser makes each row's gradient when it moves that row: so
-    that no step writes and reads another table of the size of all that it touches.
+    It stands with its parameter (`table_gradients`), and its optimiser makes each row's gradient when it moves that
+    row: so that no step writes and reads another table of the size of all that it touches.
 
     Attributes
     ----------
@@ -183,15 +183,21 @@ class TableGradient(NamedTuple):
 
 
 def table_gradients(parameter: Tensor) -> list[TableGradient]:
-    """Those that are left to the optimiser; it empties the list."""
-    if not hasattr(parameter, "table_gradients"):
-        parameter.table_gradients = []  # type: ignore[attr-defined]
-    return parameter.table_gradients  # type: ignore[attr-defined]
+    """Those that are left to the optimiser."""
+    return parameter.__dict__.get("table_gradients", [])
+
+
+def forget_table_gradients(parameter: Tensor) -> None:
+    """Empty the list of those that are left."""
+    parameter.__dict__.pop("table_gradients", None)
 
 
 def _leave_or_compute(gradient: TableGradient, table: Tensor) -> Tensor | None:
-    if gradient.pattern.row_gradients and table.is_leaf:
-        table_gradients(table).append(gradient)
+    if not table.requires_grad:
+        return None
+    # of parameters alone: what else is a leaf has no optimiser
+    if gradient.pattern.row_gradients and isinstance(table, nn.Parameter):
+        table.__dict__.setdefault("table_gradients", []).append(gradient)
         return None
     return gradient.dense()
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hyvae.nn import kernels
-from hyvae.nn.sparse import table_gradients
+from hyvae.nn.sparse import SparsePattern, TableGradient, forget_table_gradients, table_gradients
 
 
 class Optimiser(ABC):
@@ -45,9 +45,10 @@ class Optimiser(ABC):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None or table_gradients(parameter):
-                    state = self.state.setdefault(parameter, {"step": torch.zeros(())})
+                    state = self.state.setdefault(parameter, {"step": torch.zeros((), device="cpu")})
                     state["step"] += 1
                     self._move(parameter, state, int(state["step"]), group)
+                    forget_table_gradients(parameter)
 
     @abstractmethod
     def _move(self, parameter: Tensor, state: dict[str, Any], step: int, group: dict[str, Any]) -> None:
@@ -58,7 +59,7 @@ class Optimiser(ABC):
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
-                table_gradients(parameter).clear()
+                forget_table_gradients(parameter)
 
     def state_dict(self) -> dict[str, Any]:
         """Groups and states, parameters by their number."""
@@ -85,14 +86,20 @@ class Optimiser(ABC):
         parameters = self._parameters()
         for number, state in state_dict["state"].items():
             parameter = parameters[number]
-            self.state[parameter] = {
-                # a copy: the state that was given may be somebody's still
-                name: value.clone().to(parameter.device if value.dim() else "cpu")
-                for name, value in state.items()
-            }
+            self.state[parameter] = {name: _placed(name, value, parameter) for name, value in state.items()}
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
+
+
+def _placed(name: str, value: Tensor, parameter: Tensor) -> Tensor:
+    """A copy of a part of a parameter's state, where the parameter is."""
+    if name == "step":
+        return value.clone()
+    rows = parameter.shape[:1] if name == "latest" else parameter.shape
+    if value.shape != rows:
+        raise ValueError("the optimiser's state is of other parameters")
+    return value.clone().to(parameter.device)
 
 
 class Adam(Optimiser):
@@ -105,7 +112,8 @@ class Adam(Optimiser):
         if "exp_avg" not in state:
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         numbers = (group[name] for name in ("beta1", "beta2", "lr", "eps", "weight_decay"))
-        kernels.adam_(parameter, state["exp_avg"], state["exp_avg_sq"], parameter.grad, step, *numbers)
+        gradient = _sum(parameter.grad, table_gradients(parameter))
+        kernels.adam_(parameter, state["exp_avg"], state["exp_avg_sq"], gradient, step, *numbers)
 
 
 class RMSprop(Optimiser):
@@ -127,13 +135,31 @@ class RMSprop(Optimiser):
             state["latest"] = torch.full((len(parameter),), step - 1, dtype=torch.int32, device=parameter.device)
         weights = parameter, state["square_avg"], state.get("latest")
         numbers = step, group["alpha"], group["lr"], group["eps"], group["weight_decay"]
-        if parameter.grad is None and len(left_over) == 1:
-            pattern, values, left = left_over[0]
-            t = pattern.transpose
-            kernels.rmsprop_rows_(*weights, t.touched, t.crow, t.col, t.order, values, left, *numbers)
-        else:
-            gradient = parameter.grad
-            for more in left_over:
-                gradient = more.dense() if gradient is None else gradient + more.dense()
-            kernels.rmsprop_(*weights, gradient, *numbers)
-        left_over.clear()
+        if parameter.grad is not None:
+            kernels.rmsprop_(*weights, _sum(parameter.grad, left_over), *numbers)
+            return
+        pattern, values, left = left_over[0] if len(left_over) == 1 else _together(left_over)
+        t = pattern.transpose
+        kernels.rmsprop_rows_(*weights, t.touched, t.crow, t.col, t.order, values, left, *numbers)
+
+
+def _sum(gradient: Tensor | None, left_over: list[TableGradient]) -> Tensor:
+    """The whole gradient of a table."""
+    parts = [*([] if gradient is None else [gradient]), *(each.dense() for each in left_over)]
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+
+
+def _together(left_over: list[TableGradient]) -> TableGradient:
+    """Several of a step's blocks as one: their matrices above each other."""
+    patterns = [each.pattern for each in left_over]
+    ends = torch.tensor([0, *(pattern.nnz for pattern in patterns)]).cumsum(0)
+    bounds = [pattern.crow[1:] + end for pattern, end in zip(patterns, ends.to(patterns[0].crow.device), strict=False)]
+    together = SparsePattern(
+        (sum(pattern.shape[0] for pattern in patterns), patterns[0].shape[1]),
+        torch.cat([patterns[0].crow[:1], *bounds]),
+        torch.cat([pattern.col for pattern in patterns]),
+        row_gradients=True,
+    )
+    return TableGradient(
+        together, torch.cat([each.values for each in left_over]), torch.cat([each.left for each in left_over])
+    )

@@ -232,6 +232,12 @@ class _Run:
         self._resume(optimiser)
         for report in self.history.epochs:
             on_epoch(report)
+        try:
+            self._epochs(optimiser, on_epoch)
+        finally:
+            optimiser.zero_grad()
+
+    def _epochs(self, optimiser: Optimiser, on_epoch: Callable[[EpochReport], None]) -> None:
         at = self.place
         while at.epoch <= self.plan.epochs and not self.history.stopped_early:
             for blocks in self._steps(at.epoch, at.done):
@@ -309,7 +315,7 @@ class _Run:
         for start in range(0, len(users), self.plan.block_users):
             block = users[start : start + self.plan.block_users]
             first, last = block[0], block[-1]
-            if last - first + 1 == len(block):
+            if last - first + 1 == len(block) and not self.row_gradients:
                 yield self.whole.rows(first, last + 1)
             else:
                 yield rating_block(self.ratings, block, self.device, self.row_gradients)
