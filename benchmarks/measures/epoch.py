@@ -20,6 +20,7 @@ DEFAULT = {"preset": "default", "settings": {}}
 # 2,500 users: enough for a steady mean, as every batch of the dense twin costs the same
 TWIN_BATCHES = 5
 BATCH_USERS = 500
+EPOCHS_A_UNIT = 4
 # RecBole's latent_dimension is means and log-variances together: as in the published recipe, and z as wide as hyvae's
 RECBOLE = {"recbole_multivae": 512, "recbole_multivae_wide": 1024}
 
@@ -50,7 +51,9 @@ def _data(run: Run) -> tuple[Ratings, Ratings]:
 
 
 def _one_sided(run: Run, ratings: Ratings, name: str, twin_batches: int | None, peers: bool = False) -> dict[str, Any]:
-    data = {"data": str(run.folder / f"{name}.npz")}
+    # a process that has waited for the others starts slowly: an epoch of a third of a second would be mostly that
+    epochs = EPOCHS_A_UNIT if peers else 1
+    data = {"data": str(run.folder / f"{name}.npz"), "epochs_a_unit": epochs}
     users = int(np.count_nonzero(ratings.user_counts))
     # the twin may do part of an epoch a unit: its seconds are then those of a whole one, by the number of users
     scale = 1.0 if twin_batches is None else users / min(twin_batches * BATCH_USERS, users)
@@ -85,12 +88,13 @@ def _one_sided(run: Run, ratings: Ratings, name: str, twin_batches: int | None, 
         "cornac_vaecf": {"autoencoder_structure": [256], "k": 512, "batch_size": 500, "likelihood": "mult"},
     }
     sides = {
-        key: side(reports[key], worker, scale if key == "dense_twin" else 1.0, settings=settings[key])
+        key: side(reports[key], worker, (scale if key == "dense_twin" else 1.0) / epochs, settings=settings[key])
         for key, worker in workers.items()
     }
     ours = sides["hyvae"]
     return {
         "shape": [users, ratings.n_items, len(ratings)],
+        "epochs_a_unit": epochs,
         "systems": sides,
         "ratios": {key: ratio(other, ours) for key, other in sides.items() if key != "hyvae"},
     }

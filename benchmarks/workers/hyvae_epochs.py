@@ -1,6 +1,6 @@
 """hyvae's own trainer; a unit is one epoch or more, with all that belongs to them.
 
-Settings: `data`, `preset`, `settings` (fields of the config or the plan), `epochs_a_unit` (1).
+Settings: `data`, `preset`, `settings` (fields of the config or the plan).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from hyvae.models import REGISTRY
 from hyvae.models.settings import configure
 from hyvae.nn.randomness import seeded
 from hyvae.training import train
-from hyvae.training.trainer import EpochReport
 
 if __name__ == "__main__":
     worker = Worker()
@@ -23,10 +22,4 @@ if __name__ == "__main__":
     config, plan = configure(REGISTRY["hyvae"], worker.settings["preset"], settings)
     with seeded(0):
         model = REGISTRY["hyvae"](config, ratings.n_users, ratings.n_items, ratings.scale)
-    unit = worker.settings.get("epochs_a_unit", 1)
-
-    def after(report: EpochReport) -> None:
-        if report.epoch % unit == 0:
-            worker.pause(parts=report.parts)
-
-    train(model, ratings, plan, seed=0, on_epoch=after)
+    train(model, ratings, plan, seed=0, on_epoch=lambda report: worker.pause(parts=report.parts))

@@ -27,6 +27,7 @@ class Worker:
         self.settings: dict[str, Any] = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
         self._before: float | None = None
         self._started: float | None = None
+        self._done = 0
 
     def loaded(self) -> None:
         """Note the memory held once the ratings are there and before anything is made of them."""
@@ -34,7 +35,15 @@ class Worker:
         forget_peak()
 
     def pause(self, **more: Any) -> str:
-        """End the unit that ran, the first of them the warm-up, and wait; the driver's next line, without its end."""
+        """End the unit that ran, the first of them the warm-up, and wait; the driver's next line, without its end.
+
+        Where the settings have `epochs_a_unit`, a unit is so many calls after the first.
+        """
+        if self._started is not None:
+            self._done += 1
+            if self._done < self.settings.get("epochs_a_unit", 1):
+                return ""
+        self._done = 0
         seconds = None if self._started is None else time.perf_counter() - self._started
         report: dict[str, Any] = {"peak_mib": memory_mib("VmHWM"), **more}
         if seconds is None:
