@@ -66,7 +66,7 @@ def drawn(path: Path, draw: Callable[[list[Axes], Result], None], panels: int, w
 
 def bars(axes: Axes, names: list[str], values: list[float], labels: list[str]) -> None:
     """Horizontal bars from the top, ours in colour, each with its number."""
-    colours = [OURS if name == "hyvae" else OTHERS for name in names]
+    colours = [OURS if name.startswith("hyvae") else OTHERS for name in names]
     axes.barh(range(len(names)), values, color=colours)
     axes.set_yticks(range(len(names)), [SYSTEMS[name] for name in names])
     axes.invert_yaxis()
