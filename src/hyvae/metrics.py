@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+# a rating tells of an interaction from this share of the scale on: 4 stars of 1–5, 4 of 0.5–5
+RELEVANT_SHARE = 0.7
 
 
 def rmse(predictions: ArrayLike, ratings: ArrayLike, users: ArrayLike | None = None) -> float:
@@ -48,6 +50,12 @@ def _errors(predictions: ArrayLike, ratings: ArrayLike) -> Floats:
 def _group_means(values: Floats, groups: NDArray[np.int64]) -> Floats:
     _, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
     return np.bincount(index, weights=values) / counts
+
+
+def relevant_from(scale: tuple[float, float]) -> float:
+    """The lowest rating that makes an item relevant to a user, in ranking."""
+    low, high = scale
+    return low + RELEVANT_SHARE * (high - low)
 
 
 def hits(lists: NDArray[np.int64], relevant: list[NDArray[np.int64]]) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ import copy
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, cast
@@ -39,7 +40,7 @@ INTERVAL_COVERAGE = 0.9
 
 
 class Recommendation(NamedTuple):
-    """One line of a list: an item, its predicted rating on the scale, and its title (or its id as text)."""
+    """One line of a list: an item, its predicted rating (or the score of one that ranks), and its title or id."""
 
     item: Id
     score: float
@@ -229,7 +230,7 @@ class Recommender:
 
     def _conformal_half_width(self, validation: Ratings | None) -> float | None:
         """Half-width that covers the stated share of validation ratings (split conformal, Vovk et al. 2005)."""
-        if validation is None or not len(validation):
+        if validation is None or not len(validation) or not self.model.predicts_ratings:
             return None
         errors = np.sort(np.abs(self.predict_ratings(validation) - validation.values))
         rank = int(np.ceil((len(errors) + 1) * INTERVAL_COVERAGE))
@@ -258,10 +259,34 @@ class Recommender:
 
     # -- predicting -----------------------------------------------------------------------------------
 
+    @property
+    def predicts_ratings(self) -> bool:
+        """Whether it predicts ratings; else it only ranks: it makes lists, whose scores are on no rating scale."""
+        return self.model.predicts_ratings
+
+    def require_ratings(self) -> None:
+        """Refuse to predict ratings with a model that only ranks.
+
+        Raises
+        ------
+        ConfigError
+            It does.
+        """
+        if not self.predicts_ratings:
+            raise ConfigError(
+                f"{self.name}, as it is set, ranks items and predicts no ratings: ask it for lists, or train with "
+                "likelihood='gaussian'"
+            )
+
     def predict(self, users: ArrayLike, items: ArrayLike) -> NDArray[np.float32]:
         """Predicted ratings of pairs of ids, on the scale; shape (n,).
 
         A user or item without training ratings gets what the bias model knows; `predict_table` says which.
+
+        Raises
+        ------
+        ConfigError
+            The model only ranks (`predicts_ratings`); so for all that predict.
         """
         return self._predict_indices(*self._pair_indices(users, items))[0]
 
@@ -315,6 +340,7 @@ class Recommender:
         self, users: NDArray[np.int64], items: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], list[str]]:
         """Predictions on the scale, and the fallback used; −1 is an unknown index."""
+        self.require_ratings()
         model, floor, history = self._fitted
         no_user = (users < 0) | (history.user_counts[users] == 0)
         no_item = (items < 0) | (self._item_counts[items] == 0)
@@ -404,7 +430,8 @@ class Recommender:
         model, floor, history = self._fitted
         items = np.full((len(users), max(n, 0)), -1, dtype=np.int64)
         scores = np.full(items.shape, np.nan, dtype=np.float32)
-        without = history.user_counts[users] == 0
+        # a model that ranks knows what is popular, where nothing is known of someone's taste
+        without = (history.user_counts[users] == 0) & model.predicts_ratings
         for rows, answering in ((~without, model), (without, floor)):
             if rows.any():
                 block = rating_block(history, users[rows], self.device)
@@ -412,7 +439,10 @@ class Recommender:
                 items[rows], scores[rows] = best_items(
                     answering, answering.encode(block), n, seen, self._item_counts > 0
                 )
-        return items, scores.clip(*history.scale)
+        return items, self._on_scale(scores)
+
+    def _on_scale(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        return scores.clip(*self.history.scale) if self.predicts_ratings else scores
 
     def _named(self, items: NDArray[np.int64], scores: NDArray[np.float32]) -> list[Recommendation]:
         history = self.history
@@ -686,14 +716,15 @@ class FoldedIn:
     def __init__(self, recommender: Recommender, ratings: Ratings) -> None:
         self.recommender, self.ratings = recommender, ratings
         model, floor, _ = recommender._fitted
-        self._model = model if len(ratings) else floor
+        self._model = model if len(ratings) or not model.predicts_ratings else floor
         with torch.no_grad():
-            self._block = rating_block(ratings, device=recommender.device)
+            self._block = replace(rating_block(ratings, device=recommender.device), users=None)
             self._code = self._model.encode(self._block)
 
     @torch.no_grad()
     def predict(self, items: Iterable[Any]) -> NDArray[np.float32]:
         """Predicted ratings of items by id or title, on the scale; shape (n,)."""
+        self.recommender.require_ratings()
         index = self.recommender._finder.indices(items)
         columns, inverse = np.unique(index, return_inverse=True)
         # as for known users: what has no training ratings is the bias model's to answer
@@ -711,7 +742,7 @@ class FoldedIn:
         """The `n` items with the highest predicted rating."""
         seen = None if include_seen else self._block.pattern
         items, scores = best_items(self._model, self._code, n, seen, self.recommender._item_counts > 0)
-        return self.recommender._named(items[0], scores[0].clip(*self.ratings.scale))
+        return self.recommender._named(items[0], self.recommender._on_scale(scores[0]))
 
 
 class HyVAE(Recommender):
@@ -747,7 +778,7 @@ def _require_different(ratings: Ratings) -> None:
         raise DataError(
             f"{ratings.source}: all {len(ratings):,} ratings are {ratings.values[0]:g}: they tell who took what, not "
             "how much anyone liked it (implicit feedback), so no rating can be predicted; to rank instead, train with "
-            "preset='paper', likelihood='multinomial' and no split (--preset paper --set likelihood=multinomial --all)"
+            "model='mult_vae', preset='ranking' (--model mult_vae --preset ranking)"
         )
 
 

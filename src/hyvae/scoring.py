@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyvae import metrics
 from hyvae.errors import DataError
 from hyvae.models.base import RatingBlock, RatingModel
 from hyvae.nn import kernels
@@ -129,3 +130,27 @@ def best_items(
         np.pad(found, ((0, 0), (0, short)), constant_values=-1),
         np.pad(values, ((0, 0), (0, short)), constant_values=np.nan),
     )
+
+
+# of the lists that validation looks at
+VALIDATION_LIST = 10
+
+
+@torch.no_grad()
+def ranking_ndcg(model: RatingModel, history: Ratings, held_out: Ratings, n: int = VALIDATION_LIST) -> float:
+    """Mean NDCG@n of lists against held-out ratings, over the users who have a relevant one.
+
+    Relevant is what `hyvae.metrics.relevant_from` says; what a user has rated in `history` is left out of their list.
+    """
+    model.eval()
+    device, candidates = str(model.item_rows.device), history.item_counts > 0
+    wanted = held_out.take(held_out.values >= metrics.relevant_from(held_out.scale))
+    gains = []
+    for users in user_blocks(wanted.n_users):
+        users = users[wanted.user_counts[users] > 0]
+        if len(users):
+            block = rating_block(history, users, device)
+            lists, _ = best_items(model, model.encode(block), n, block.pattern, candidates)
+            relevant = [wanted.history(user)[0].astype(np.int64) for user in users.tolist()]
+            gains.append(metrics.ndcg(metrics.hits(lists, relevant), wanted.user_counts[users]))
+    return float(np.concatenate(gains).mean()) if gains else 0.0

@@ -55,6 +55,8 @@ def evaluate(
         return
     print_metrics(metrics)
     for title, key in (("user", "by_user_activity"), ("item", "by_item_popularity")):
+        if key not in metrics:
+            continue
         rows = [(_range(row), row["ratings"], row["rmse"], row["mae"]) for row in metrics[key]]
         table(f"By training ratings of the {title}", ("training ratings", "held out", "RMSE", "MAE"), rows)
 
@@ -142,16 +144,19 @@ def recommend(
     if user is not None and not len(recommender.history):
         note("the run keeps no histories: the bias model answers, and what the user has rated is not left out")
     who = recommender.history.users.parse(user) if user is not None else _parse_ratings(ratings or "")
-    print_recommendations(recommender.recommend(who, n, include_seen=include_seen), json)
+    scored = "predicted" if recommender.predicts_ratings else "score"
+    print_recommendations(recommender.recommend(who, n, include_seen=include_seen), json, scored=scored)
 
 
-def print_recommendations(items: list[Recommendation], json: bool = False, title: str | None = None) -> None:
+def print_recommendations(
+    items: list[Recommendation], json: bool = False, title: str | None = None, scored: str = "predicted"
+) -> None:
     """Print one list."""
     if json:
         print_json([item._asdict() for item in items])
         return
     rows = [(rank, item.title, item.score, str(item.item)) for rank, item in enumerate(items, 1)]
-    table(title or "Recommended", ("rank", "title", "predicted", "item"), rows)
+    table(title or "Recommended", ("rank", "title", scored, "item"), rows)
 
 
 def _parse_ratings(text: str) -> dict[str, float]:

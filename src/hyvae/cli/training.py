@@ -16,6 +16,7 @@ from hyvae.cli.output import notes_shown, print_json, stdout, table
 from hyvae.data import Split, extend_split, merge, whole
 from hyvae.errors import ConfigError, RunError
 from hyvae.evaluation import evaluate
+from hyvae.models import REGISTRY
 from hyvae.models.settings import parse_setting
 from hyvae.ratings import Ratings
 from hyvae.recommender import Recommender
@@ -23,14 +24,19 @@ from hyvae.reports import require_matplotlib, write_report
 from hyvae.runs import REPORT, Run, check_target, read_run
 from hyvae.training import Checkpointing, checkpoint_path
 
+_NAMES = ", ".join(REGISTRY)
+
 
 @options.reads_source
 def train(
     source: options.Source,
     reading: options.Reading,
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
-    model: Annotated[str | None, typer.Option(help="hyvae (default) or bias.")] = None,
-    preset: Annotated[str | None, typer.Option(help="default, or paper: the paper's own settings.")] = None,
+    model: Annotated[str | None, typer.Option(help=f"{_NAMES}; default: hyvae.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="default; 'paper' of hyvae; 'ranking' of what was made for lists."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting of the model or its training, key=value; may be repeated."),
@@ -212,13 +218,13 @@ class Job:
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
-    """Errors beside the bias model's, and the ranking."""
-    rows = [
-        (name, metrics[kind]["rmse"], metrics["bias"][kind]["rmse"], metrics[kind]["mae"], metrics["bias"][kind]["mae"])
-        for name, kind in (("pooled", "pooled"), ("mean over users", "user_mean"))
-    ]
-    columns = ("", "RMSE", "bias model", "MAE", "bias model")
-    table(f"{metrics['ratings']:,} held-out ratings of {metrics['users']:,} users", columns, rows)
+    """Errors beside the bias model's, where ratings are predicted, and the ranking."""
+    if "pooled" in metrics:
+        aggregations = (("pooled", "pooled"), ("mean over users", "user_mean"))
+        ours_and_bias = [(name, metrics[kind], metrics["bias"][kind]) for name, kind in aggregations]
+        rows = [(name, ours["rmse"], bias["rmse"], ours["mae"], bias["mae"]) for name, ours, bias in ours_and_bias]
+        columns = ("", "RMSE", "bias model", "MAE", "bias model")
+        table(f"{metrics['ratings']:,} held-out ratings of {metrics['users']:,} users", columns, rows)
     ranking = metrics["ranking"]
     if ranking["users"]:
         k = ranking["k"]

@@ -14,8 +14,6 @@ from hyvae.recommender import Recommender
 
 # upper ends of the groups by number of training ratings
 GROUP_EDGES = (0, 5, 20, 50, 100, 200, 500)
-# a test rating counts as a hit from this share of the scale on: 4 stars of 1–5, 4 of 0.5–5
-RELEVANT_SHARE = 0.7
 
 
 def evaluate(recommender: Recommender, test: Ratings, *, k: int = 10) -> dict[str, Any]:
@@ -32,7 +30,8 @@ def evaluate(recommender: Recommender, test: Ratings, *, k: int = 10) -> dict[st
     Returns
     -------
     dict
-        ``pooled`` and ``user_mean`` with ``rmse`` and ``mae``; ``bias`` with the same two of the bias model;
+        ``pooled`` and ``user_mean`` with ``rmse`` and ``mae``, and ``bias`` with the same two of the bias model (not of
+        a model that only ranks, nor the errors by group);
         ``ranking`` with ``ndcg``, ``recall``, ``mrr`` (means over users with a relevant test item) and ``coverage``;
         ``by_user_activity`` and ``by_item_popularity``, pooled errors (and the bias model's, ``bias_…``) by the
         number of training ratings; ``ratings``,
@@ -48,21 +47,31 @@ def evaluate(recommender: Recommender, test: Ratings, *, k: int = 10) -> dict[st
     history = recommender.history
     users, items = history.users.index(test.user_ids), history.items.index(test.item_ids)
     _refuse_training_ratings(history, users, items)
-    predictions = recommender.predict_ratings(test)
-    baseline = recommender.predict_baseline(test)
     user_counts = np.where(users < 0, 0, history.user_counts[users])
     item_counts = np.where(items < 0, 0, recommender.item_counts[items])
-    return {
+    measured = {
         "ratings": len(test),
         "users": len(np.unique(test.user_index)),
         "fallbacks": int(np.count_nonzero((user_counts == 0) | (item_counts == 0))),
+        "ranking": _ranking(recommender, test, users, items, k),
+    }
+    if recommender.predicts_ratings:
+        measured |= _rating_errors(recommender, test, user_counts, item_counts)
+    return measured
+
+
+def _rating_errors(
+    recommender: Recommender, test: Ratings, user_counts: NDArray[np.int64], item_counts: NDArray[np.int64]
+) -> dict[str, Any]:
+    predictions = recommender.predict_ratings(test)
+    baseline = recommender.predict_baseline(test)
+    return {
         "pooled": _errors(predictions, test.values),
         "user_mean": _errors(predictions, test.values, test.user_index),
         "bias": {
             "pooled": _errors(baseline, test.values),
             "user_mean": _errors(baseline, test.values, test.user_index),
         },
-        "ranking": _ranking(recommender, test, users, items, k),
         "by_user_activity": _by_group(predictions, baseline, test.values, user_counts),
         "by_item_popularity": _by_group(predictions, baseline, test.values, item_counts),
     }
@@ -108,8 +117,7 @@ def _by_group(
 def _ranking(
     recommender: Recommender, test: Ratings, users: NDArray[np.int64], items: NDArray[np.int64], k: int
 ) -> dict[str, Any]:
-    low, high = recommender.history.scale
-    threshold = low + RELEVANT_SHARE * (high - low)
+    threshold = metrics.relevant_from(recommender.history.scale)
     counted = (users >= 0) & (items >= 0) & (test.values >= threshold)
     people, start = np.unique(users[counted], return_index=True)
     if not len(people):

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from hyvae.models.base import Config, Preset, RatingBlock, RatingModel, Step, TrainingPlan
+from hyvae.models.base import Config, Phase, Preset, RatingBlock, RatingModel, Step, TrainingPlan
 from hyvae.models.bias import Bias
 from hyvae.models.hyvae import HyVAE
+from hyvae.models.mult_dae import MultDAE
+from hyvae.models.mult_vae import MultVAE
 
-REGISTRY: dict[str, type[RatingModel]] = {model.name: model for model in (Bias, HyVAE)}
+_MODELS: tuple[type[RatingModel], ...] = (
+    Bias,
+    MultDAE,
+    MultVAE,
+    HyVAE,
+)
+REGISTRY: dict[str, type[RatingModel]] = {model.name: model for model in _MODELS}
 
-__all__ = ["REGISTRY", "Config", "Preset", "RatingBlock", "RatingModel", "Step", "TrainingPlan"]
+__all__ = ["REGISTRY", "Config", "Phase", "Preset", "RatingBlock", "RatingModel", "Step", "TrainingPlan"]

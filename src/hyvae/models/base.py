@@ -6,12 +6,13 @@ The trainer and the recommender know models through this interface only. A subcl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 
 from hyvae.errors import ConfigError
@@ -21,6 +22,10 @@ from hyvae.nn.sparse import SparsePattern, sampled_product
 UPDATE_FRACTION = 10
 UPDATE_RATE = 0.15
 
+# widths of layers; one may be given as a number
+Widths = Annotated[
+    tuple[PositiveInt, ...], BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
+]
 Shared = dict[str, Tensor]
 LossParts = dict[str, Tensor]
 
@@ -34,7 +39,7 @@ class Config(BaseModel):
 class TrainingPlan(Config):
     """How a model wants to be trained. Seed and device are arguments of training, never of the plan."""
 
-    optimiser: Literal["adam", "rmsprop"] = "adam"
+    optimiser: Literal["adam", "rmsprop", "adagrad", "sgd", "rprop"] = "adam"
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["constant", "one_cycle"] = Field(
         "constant", description="learning rate over the run; see hyvae.nn.schedules"
@@ -46,7 +51,10 @@ class TrainingPlan(Config):
     block_users: int = Field(32768, gt=0, description="users encoded at a time within a step: bounds the memory")
     validate_every: int = Field(1, gt=0, description="epochs between two looks at the validation part")
     patience: int | None = Field(
-        10, gt=0, description="validations without a better RMSE before training stops; none: never stops early"
+        10,
+        gt=0,
+        description="validations without a better RMSE (or NDCG, of a model that ranks) before training stops; none: "
+        "never stops early",
     )
     matmul: Literal["float32", "bfloat16"] = Field(
         "float32",
@@ -111,6 +119,23 @@ class RatingBlock:
         )
 
 
+class Phase(NamedTuple):
+    """A part of an epoch in which some of the weights learn.
+
+    Attributes
+    ----------
+    name : str
+    passes : int
+        Over the training users.
+    learns : tuple of str
+        How the names of the parameters begin that learn; the others stay as they are.
+    """
+
+    name: str
+    passes: int = 1
+    learns: tuple[str, ...] = ("",)
+
+
 class Step(NamedTuple):
     """Where training stands, and the totals of the step, by which sums over its blocks are divided.
 
@@ -126,6 +151,8 @@ class Step(NamedTuple):
     n_targets : int or None
         In validation: how many ratings the loss is on, none of them among the inputs; nothing is hidden then.
         None in training, whose targets are among the inputs.
+    phase : str
+        Name of the `Phase` that the step is in.
     """
 
     number: int
@@ -134,6 +161,7 @@ class Step(NamedTuple):
     n_users: int
     n_ratings: int
     n_targets: int | None = None
+    phase: str = ""
 
 
 class RatingModel(nn.Module, ABC):
@@ -191,6 +219,21 @@ class RatingModel(nn.Module, ABC):
         """
         return {}
 
+    def losses(self, block: RatingBlock, shared: Shared, step: Step) -> Iterator[LossParts]:
+        """The losses of a block in training, each followed by an optimiser step before the next is asked for.
+
+        One, unless a model learns from its block again (re-feeding). What is shared belongs to the first.
+        """
+        yield self.loss(block, shared, step)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What an epoch is made of, in order: one pass in which all weights learn, unless updates alternate."""
+        return (Phase(""),)
+
+    def end_phase(self, name: str) -> None:
+        """Do what is due when a phase of an epoch is over, and before the next begins."""
+
     def penalties(self) -> dict[str, float]:
         """λ of each parameter, by name, whose λ · summed squares count in the loss, once a step.
 
@@ -243,7 +286,12 @@ class RatingModel(nn.Module, ABC):
     @property
     def learns_from_presence(self) -> bool:
         """Whether ratings that are all equal (implicit feedback) teach the model anything."""
-        return False
+        return not self.predicts_ratings
+
+    @property
+    def predicts_ratings(self) -> bool:
+        """Whether scores are ratings; else they only order items, and validation looks at NDCG instead of RMSE."""
+        return True
 
     @property
     def encodes_items(self) -> bool:

@@ -15,12 +15,12 @@ from itertools import pairwise
 from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from hyvae.errors import ConfigError
-from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan
+from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan, Widths
 from hyvae.nn import kernels
 from hyvae.nn.biases import fit_biases, fold_in_user_bias
 from hyvae.nn.dense import Linear
@@ -64,7 +64,7 @@ class HyVAEConfig(Config):
     hidden_dropout: float = Field(0.4, ge=0, lt=1, description="dropout after the shared layer")
     branches: Literal["both", "vae", "deep"] = Field("both", description="Table III switches one off")
     latent: int = Field(32, gt=0, description="units of z")
-    deep_layers: tuple[int, ...] = Field(
+    deep_layers: Widths = Field(
         (32,), min_length=1, description="widths of the deterministic encoder's layers; the last is its code"
     )
     deep_dropout: float = Field(0.0, ge=0, lt=1, description="dropout at the deterministic code")
@@ -113,11 +113,6 @@ class HyVAEConfig(Config):
     predict_with: Literal["mean", "mu"] = Field(
         "mean", description="expected output over z ~ q(z|x), or the output at its mean"
     )
-
-    @field_validator("deep_layers", mode="before")
-    @classmethod
-    def _one_layer(cls, value: object) -> object:
-        return value if isinstance(value, list | tuple) else (value,)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -617,9 +612,9 @@ class HyVAE(RatingModel):
         return self.score(codes, slice(None))[pattern.row, pattern.col]
 
     @property
-    def learns_from_presence(self) -> bool:
-        """With the multinomial likelihood, which asks what a user takes."""
-        return self.config.likelihood == "multinomial"
+    def predicts_ratings(self) -> bool:
+        """Not with the multinomial likelihood, which asks what a user takes: N_u·π_i orders items."""
+        return self.config.likelihood != "multinomial"
 
     @property
     def encodes_items(self) -> bool:

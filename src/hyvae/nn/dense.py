@@ -49,3 +49,11 @@ def set_reduced(module: nn.Module, reduced: bool) -> None:
     for layer in module.modules():
         if isinstance(layer, Linear):
             layer.reduced = reduced
+
+
+def xavier_linear(inputs: int, outputs: int) -> Linear:
+    """A layer as Liang et al. (2018) start it: Xavier weights, biases near zero."""
+    layer = Linear(inputs, outputs)
+    nn.init.xavier_normal_(layer.weight)
+    nn.init.normal_(layer.bias, std=0.001)
+    return layer

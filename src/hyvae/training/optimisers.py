@@ -1,4 +1,4 @@
-"""Adam, and RMSprop whose cost grows with the rows that a batch touches.
+"""Adam, RMSprop whose cost grows with the rows that a batch touches, and three that older papers train with.
 
 Not torch's own: its optimisers import torch's compiler, a second that a training of ten need not wait for, and know no
 `TableGradient`. States and groups have the form of torch's.
@@ -141,6 +141,61 @@ class RMSprop(Optimiser):
         pattern, values, left = left_over[0] if len(left_over) == 1 else _together(left_over)
         t = pattern.transpose
         kernels.rmsprop_rows_(*weights, t.touched, t.crow, t.col, t.order, values, left, *numbers)
+
+
+class Adagrad(Optimiser):
+    """AdaGrad (Duchi et al. 2011): G ← G + g²;  w ← w − lr · g / (√G + ε)."""
+
+    defaults: ClassVar[dict[str, float]] = {"eps": 1e-10}
+
+    def _move(self, parameter: Tensor, state: dict[str, Any], step: int, group: dict[str, Any]) -> None:
+        gradient = _decayed(parameter, group)
+        if "square_sum" not in state:
+            state["square_sum"] = torch.zeros_like(parameter)
+        state["square_sum"].addcmul_(gradient, gradient)
+        parameter.addcdiv_(gradient, state["square_sum"].sqrt().add_(group["eps"]), value=-group["lr"])
+
+
+class SGD(Optimiser):
+    """Stochastic gradient descent with momentum (Polyak 1964): m ← 0.9·m + g;  w ← w − lr · m."""
+
+    defaults: ClassVar[dict[str, float]] = {"momentum": 0.9}
+
+    def _move(self, parameter: Tensor, state: dict[str, Any], step: int, group: dict[str, Any]) -> None:
+        gradient = _decayed(parameter, group)
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
+        parameter.add_(state["momentum_buffer"], alpha=-group["lr"])
+
+
+class Rprop(Optimiser):
+    """Resilient propagation (Riedmiller & Braun 1993): each weight has a step of its own, and follows only the sign.
+
+    The step grows by 1.2 while the sign holds, shrinks by 0.5 where it turns, and is not taken then (iRprop⁻). For
+    full batches: the sign of a noisy gradient says little. `lr` is the first step; later changes of it scale all steps.
+    """
+
+    defaults: ClassVar[dict[str, float]] = {"shrink": 0.5, "grow": 1.2, "smallest": 1e-6, "largest": 50.0}
+
+    def _move(self, parameter: Tensor, state: dict[str, Any], step: int, group: dict[str, Any]) -> None:
+        gradient = _decayed(parameter, group)
+        if "step_size" not in state:
+            state["step_size"], state["previous"] = torch.ones_like(parameter), torch.zeros_like(parameter)
+        agrees = (gradient * state["previous"]).sign()
+        factor = torch.where(agrees > 0, group["grow"], torch.where(agrees < 0, group["shrink"], 1.0))
+        # step sizes are kept as multiples of the learning rate, which a schedule may lower
+        bounds = group["smallest"] / group["lr"], group["largest"] / group["lr"]
+        state["step_size"].mul_(factor).clamp_(*bounds)
+        gradient = torch.where(agrees < 0, 0.0, gradient)
+        state["previous"].copy_(gradient)
+        parameter.addcmul_(gradient.sign(), state["step_size"], value=-group["lr"])
+
+
+def _decayed(parameter: Tensor, group: dict[str, Any]) -> Tensor:
+    """The whole gradient of a parameter, its L2 penalty's included."""
+    gradient = _sum(parameter.grad, table_gradients(parameter))
+    return gradient.add(parameter, alpha=group["weight_decay"]) if group["weight_decay"] else gradient
 
 
 def _sum(gradient: Tensor | None, left_over: list[TableGradient]) -> Tensor:

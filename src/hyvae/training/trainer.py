@@ -16,12 +16,12 @@ from torch import Tensor
 
 from hyvae.errors import Interrupted, TrainingError
 from hyvae.metrics import rmse
-from hyvae.models.base import LossParts, RatingBlock, RatingModel, Step, TrainingPlan
+from hyvae.models.base import LossParts, Phase, RatingBlock, RatingModel, Step, TrainingPlan
 from hyvae.nn import schedules
 from hyvae.nn.dense import set_reduced
 from hyvae.nn.randomness import seeded
 from hyvae.ratings import Ratings, concatenate
-from hyvae.scoring import predict_pairs, rating_block
+from hyvae.scoring import predict_pairs, ranking_ndcg, rating_block
 from hyvae.training.checkpoint import (
     Checkpointing,
     Keeper,
@@ -32,10 +32,16 @@ from hyvae.training.checkpoint import (
     set_random_states,
 )
 from hyvae.training.interruption import Interruption
-from hyvae.training.optimisers import Adam, Optimiser, RMSprop
+from hyvae.training.optimisers import SGD, Adagrad, Adam, Optimiser, RMSprop, Rprop
 
 SCHEDULES = {"constant": schedules.constant, "one_cycle": schedules.one_cycle}
-OPTIMISERS: dict[str, Callable[..., Optimiser]] = {"adam": Adam, "rmsprop": RMSprop}
+OPTIMISERS: dict[str, Callable[..., Optimiser]] = {
+    "adam": Adam,
+    "rmsprop": RMSprop,
+    "adagrad": Adagrad,
+    "sgd": SGD,
+    "rprop": Rprop,
+}
 # how the columns of a run's curves begin, and which field of an epoch's report they hold
 _PART_COLUMNS = {"loss_": "parts", "valid_": "validation_parts"}
 
@@ -57,9 +63,11 @@ class EpochReport:
     validation_parts : dict of str to float
         The same parts on the validation ratings, without noise; empty where the epoch was not validated.
     validation_rmse : float or None
-        Pooled, clipped to the scale; None where the epoch was not validated.
+        Pooled, clipped to the scale; None where the epoch was not validated, and for a model that only ranks.
     seconds : float
         Since training began.
+    validation_ndcg : float or None
+        NDCG@10 of the lists of a model that only ranks.
     """
 
     epoch: int
@@ -69,6 +77,7 @@ class EpochReport:
     validation_parts: dict[str, float]
     validation_rmse: float | None
     seconds: float
+    validation_ndcg: float | None = None
 
 
 @dataclass
@@ -78,6 +87,7 @@ class History:
     epochs: list[EpochReport] = field(default_factory=list)
     best_epoch: int | None = None
     best_validation_rmse: float | None = None
+    best_validation_ndcg: float | None = None
     stopped_early: bool = False
     seconds: float = 0.0
 
@@ -122,7 +132,8 @@ def train(
 ) -> History:
     """Train a model in place, on the device it is on, and leave it ready to answer.
 
-    With a validation part the weights of the best validation RMSE are kept; without one, the last.
+    With a validation part the weights of the best validation RMSE (of a model that only ranks: NDCG@10) are kept;
+    without one, the last.
 
     Parameters
     ----------
@@ -191,10 +202,13 @@ class _Run:
         self.validation = validation if validation is not None and len(validation) else None
         self.answered_from = ratings if given is None or not len(given) else concatenate([ratings, given])
         self.device = str(model.item_rows.device)
+        self.learnt = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.users = np.flatnonzero(ratings.user_counts)
         self.whole = rating_block(ratings, device=self.device)
         batch = plan.batch_users or len(self.users)
-        self.steps_per_epoch = math.ceil(len(self.users) / batch)
+        self.steps_per_pass = math.ceil(len(self.users) / batch)
+        self.passes = [phase for phase in model.phases for _ in range(phase.passes)]
+        self.steps_per_epoch = len(self.passes) * self.steps_per_pass
         self.total_steps = plan.epochs * self.steps_per_epoch
         # of mini-batches, which touch some of the items; Adam moves all rows at every step, and clipping wants all too
         self.row_gradients = plan.batch_users is not None and plan.optimiser == "rmsprop" and plan.gradient_clip is None
@@ -236,15 +250,19 @@ class _Run:
             self._epochs(optimiser, on_epoch)
         finally:
             optimiser.zero_grad()
+            for parameter in self.learnt.values():
+                parameter.requires_grad_(True)
 
     def _epochs(self, optimiser: Optimiser, on_epoch: Callable[[EpochReport], None]) -> None:
         at = self.place
         while at.epoch <= self.plan.epochs and not self.history.stopped_early:
-            for blocks in self._steps(at.epoch, at.done):
-                parts = self._step(optimiser, blocks, at.step + 1)
+            for phase, blocks in self._steps(at.epoch, at.done):
+                parts = self._step(optimiser, blocks, at.step + 1, phase)
                 at.step, at.done = at.step + 1, at.done + 1
                 for name, value in parts.items():
                     at.sums[name] = at.sums.get(name, 0.0) + value / self.steps_per_epoch
+                if self._ends(phase, at.done):
+                    self.model.end_phase(phase.name)
                 self._pause(optimiser)
             report = self._report(optimiser.param_groups[0]["lr"])
             self.history.epochs.append(report)
@@ -257,14 +275,16 @@ class _Run:
         at = self.place
         penalty = {name: float(value) for name, value in self._penalty().items()}
         due = at.epoch % self.plan.validate_every == 0 or at.epoch == self.plan.epochs
+        error, ndcg = self._validate() if due else (None, None)
         return EpochReport(
             epoch=at.epoch,
             steps=at.step,
             learning_rate=learning_rate,
             parts=at.sums | penalty,
             validation_parts=self._validation_parts(at.step, penalty) if due else {},
-            validation_rmse=self._validate() if due else None,
+            validation_rmse=error,
             seconds=time.perf_counter() - self.started,
+            validation_ndcg=ndcg,
         )
 
     # -- checkpoints ----------------------------------------------------------------------------------
@@ -320,40 +340,67 @@ class _Run:
             else:
                 yield rating_block(self.ratings, block, self.device, self.row_gradients)
 
-    def _steps(self, epoch: int, done: int) -> Iterator[list[RatingBlock]]:
-        """The blocks of each step of an epoch, without the first `done`."""
+    def _steps(self, epoch: int, done: int) -> Iterator[tuple[Phase, list[RatingBlock]]]:
+        """The blocks of each step of an epoch, and the phase that it is in, without the first `done`."""
+        first = done // self.steps_per_pass
+        for number, phase in enumerate(self.passes[first:], first):
+            for blocks in self._pass(epoch, number, done - number * self.steps_per_pass):
+                yield phase, blocks
+
+    def _pass(self, epoch: int, number: int, done: int) -> Iterator[list[RatingBlock]]:
+        """The blocks of each step of one pass over the users, without the first `done` (none, if that is negative)."""
+        done = max(done, 0)
         if self.fixed_blocks is not None:
             yield from [self.fixed_blocks][done:]
             return
         assert self.plan.batch_users is not None
-        # a generator of its own for each epoch: the order of users does not depend on what else drew random numbers
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.users)
+        # a generator of its own for each pass: the order of users does not depend on what else drew random numbers
+        seed = (self.seed, epoch, number) if number else (self.seed, epoch)
+        order = np.random.default_rng(seed).permutation(self.users)
         for start in range(done * self.plan.batch_users, len(order), self.plan.batch_users):
             yield list(self._blocks(np.sort(order[start : start + self.plan.batch_users])))
 
-    def _step(self, optimiser: Optimiser, blocks: list[RatingBlock], number: int) -> dict[str, float]:
+    def _ends(self, phase: Phase, done: int) -> bool:
+        """Whether a phase is over after `done` steps of the epoch."""
+        passes, rest = divmod(done, self.steps_per_pass)
+        return not rest and (passes == len(self.passes) or self.passes[passes] is not phase)
+
+    def _step(self, optimiser: Optimiser, blocks: list[RatingBlock], number: int, phase: Phase) -> dict[str, float]:
         progress = (number - 1) / self.total_steps
         rate = self.plan.learning_rate * SCHEDULES[self.plan.schedule](progress)
         for group in optimiser.param_groups:
             group["lr"] = rate
         n_users = sum(block.pattern.shape[0] for block in blocks)
         n_ratings = sum(block.pattern.nnz for block in blocks)
-        step = Step(number, progress, self.seed, n_users, n_ratings)
+        step = Step(number, progress, self.seed, n_users, n_ratings, phase=phase.name)
         self.model.train()
+        for name, parameter in self.learnt.items():
+            parameter.requires_grad_(name.startswith(phase.learns))
         optimiser.zero_grad()
         shared = self.model.shared(self.whole, step)
         # blocks accumulate into leaves, so that what is shared is back-propagated once, after the last block
         leaves = {name: _cut(tensor) for name, tensor in shared.items()}
+        losses = [self.model.losses(block, leaves, step) for block in blocks]
         sums: dict[str, float] = {}
-        for block in blocks:
-            self._backward(self.model.loss(block, leaves, step), sums, step)
-        learnt = [name for name, leaf in leaves.items() if leaf is not shared[name] and leaf.grad is not None]
-        if learnt:
-            torch.autograd.backward([shared[name] for name in learnt], [leaves[name].grad for name in learnt])
-        if self.plan.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.gradient_clip)
-        optimiser.step()
+        while self._accumulate(losses, sums, step):
+            learnt = [name for name, leaf in leaves.items() if leaf is not shared[name] and leaf.grad is not None]
+            if learnt:
+                torch.autograd.backward([shared[name] for name in learnt], [leaves[name].grad for name in learnt])
+            if self.plan.gradient_clip is not None:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.gradient_clip)
+            optimiser.step()
+            optimiser.zero_grad()
         return sums
+
+    def _accumulate(self, losses: list[Iterator[LossParts]], sums: dict[str, float], step: Step) -> bool:
+        """Back-propagate the next loss of each block; whether there was one."""
+        found = False
+        for each in losses:
+            parts = next(each, None)
+            if parts is not None:
+                self._backward(parts, sums, step)
+                found = True
+        return found
 
     def _backward(self, parts: LossParts, sums: dict[str, float], step: Step) -> None:
         for name, part in parts.items():
@@ -378,18 +425,21 @@ class _Run:
 
     # -- validation -----------------------------------------------------------------------------------
 
-    def _validate(self) -> float | None:
+    def _validate(self) -> tuple[float | None, float | None]:
+        """RMSE, or NDCG@10 of a model that only ranks."""
         if self.validation is None:
-            return None
+            return None, None
         self.model.eval()
         self.model.finish(self.whole)
+        if not self.model.predicts_ratings:
+            return None, ranking_ndcg(self.model, self.answered_from, self.validation)
         predictions = predict_pairs(self.model, self.answered_from, self.validation)
         if not np.isfinite(predictions).all():
             raise TrainingError(
                 "validation predictions are no longer finite: the last step was too long. "
                 f"Lower the learning rate (now {self.plan.learning_rate:g})"
             )
-        return rmse(predictions.clip(*self.ratings.scale), self.validation.values)
+        return rmse(predictions.clip(*self.ratings.scale), self.validation.values), None
 
     @torch.no_grad()
     def _validation_parts(self, number: int, penalty: dict[str, float]) -> dict[str, float]:
@@ -412,11 +462,17 @@ class _Run:
         return sums | penalty
 
     def _should_stop(self, report: EpochReport) -> bool:
-        if report.validation_rmse is None:
+        error, ndcg, history = report.validation_rmse, report.validation_ndcg, self.history
+        if error is None and ndcg is None:
             return False
-        history = self.history
-        if history.best_validation_rmse is None or report.validation_rmse < history.best_validation_rmse:
-            history.best_validation_rmse, history.best_epoch = report.validation_rmse, report.epoch
+        better = history.best_epoch is None
+        if error is not None and history.best_validation_rmse is not None:
+            better = error < history.best_validation_rmse
+        if ndcg is not None and history.best_validation_ndcg is not None:
+            better = ndcg > history.best_validation_ndcg
+        if better:
+            history.best_validation_rmse, history.best_validation_ndcg = error, ndcg
+            history.best_epoch = report.epoch
             self.best_state = _copy(self.model.state_dict())
             return False
         assert history.best_epoch is not None
