@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from hyvae.models.base import Config, Phase, Preset, RatingBlock, RatingModel, Step, TrainingPlan
 from hyvae.models.bias import Bias
+from hyvae.models.cdae import CDAE
 from hyvae.models.hyvae import HyVAE
 from hyvae.models.mult_dae import MultDAE
 from hyvae.models.mult_vae import MultVAE
+from hyvae.models.random import Random
 
 _MODELS: tuple[type[RatingModel], ...] = (
+    Random,
     Bias,
+    CDAE,
     MultDAE,
     MultVAE,
     HyVAE,

@@ -18,7 +18,7 @@ from hyvae.metrics import relevant_from
 from hyvae.models.base import Config, RatingBlock, Step
 from hyvae.nn.biases import fit_biases
 from hyvae.nn.hiding import dropout
-from hyvae.nn.implicit import multinomial_loss
+from hyvae.nn.implicit import logistic_loss, multinomial_loss, sampled_logistic_loss
 from hyvae.nn.rows import ItemHead, RowLayer
 from hyvae.nn.sparse import SparsePattern, at_columns, sampled_product
 
@@ -26,8 +26,10 @@ from hyvae.nn.sparse import SparsePattern, at_columns, sampled_product
 class FeedbackConfig(Config):
     """Settings of how ratings are taken in and asked for."""
 
-    likelihood: Literal["gaussian", "multinomial"] = Field(
-        "gaussian", description="masked squared error of ratings; or what was taken, out of all items (ranking mode)"
+    likelihood: Literal["gaussian", "multinomial", "logistic"] = Field(
+        "gaussian",
+        description="masked squared error of ratings; or ranking mode, which asks what was taken: as draws out of all "
+        "items, or as a yes or no for each item",
     )
     center: Literal["none", "global", "biases"] = Field(
         "biases",
@@ -151,14 +153,31 @@ class Feedback(nn.Module):
             return pattern, rows.values[places], total * self.config.input_dropout
         return rows.pattern, rows.values, total
 
-    def loss(self, code: Tensor, head: ItemHead, rows: Rows, step: Step, targets: RatingBlock | None = None) -> Tensor:
+    def loss(
+        self,
+        code: Tensor,
+        head: ItemHead,
+        rows: Rows,
+        step: Step,
+        targets: RatingBlock | None = None,
+        negatives: int | None = None,
+    ) -> Tensor:
         """−log p of the targets, up to a constant: summed within a user, averaged over the step's users; a scalar.
 
-        Rating mode: Σ (r − r̂)² / 2s², s² the variance that centring leaves. Ranking mode: −Σ log softmax.
+        Rating mode: Σ (r − r̂)² / 2s², s² the variance that centring leaves. Ranking mode: −Σ log softmax, or −Σ log σ.
+
+        Parameters
+        ----------
+        negatives : int, optional
+            Of the logistic likelihood: items drawn for each that was taken; default: all that was not.
         """
         pattern, values, total = self.targets(rows, targets, step)
-        if self.ranks:
+        if self.config.likelihood == "multinomial":
             return multinomial_loss(code, head.rows, head.bias, pattern) / total
+        if self.config.likelihood == "logistic":
+            if negatives is None:
+                return logistic_loss(code, head.rows, head.bias, pattern) / total
+            return sampled_logistic_loss(code, head.rows, head.bias, pattern, negatives) / total
         predicted = sampled_product(code, head.rows, pattern) + at_columns(head.bias, pattern)
         return (values - predicted).square().sum() / (2 * self.residual_variance * total)
 
@@ -225,6 +244,7 @@ class RowAutoencoder:
 
 
 class _Module(Protocol):
-    config: FeedbackConfig
+    @property
+    def config(self) -> FeedbackConfig: ...
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
