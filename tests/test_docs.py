@@ -37,6 +37,7 @@ def steps(page: str) -> list[tuple[str, str, int]]:
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the small files that the pages name."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYVAE_CACHE", str(tmp_path / "cache"))
     draw = np.random.default_rng(0)
     rows = [
         (user, int(item), int(draw.integers(1, 6)), 1_700_000_000 + 3600 * int(draw.integers(20_000)))
@@ -78,7 +79,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.filterwarnings("always::hyvae.errors.DataWarning")
-@pytest.mark.parametrize("page", ["data.md", "questions.md"])
+@pytest.mark.parametrize("page", ["data.md", "questions.md", "comparing.md"])
 def test_what_a_page_shows_runs(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     names: dict[str, object] = {}
     done = steps(page)

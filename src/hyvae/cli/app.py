@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hyvae.cli import answering, data, demo, doctor, folding, report, training
+from hyvae.cli import answering, compare, data, demo, doctor, folding, report, training
 from hyvae.cli.output import stderr
 from hyvae.errors import DataWarning, HyvaeError, Interrupted
 
@@ -43,6 +43,7 @@ app.command()(training.train)
 app.command()(answering.evaluate)
 app.command()(answering.predict)
 app.command()(answering.recommend)
+app.command()(compare.compare)
 app.command()(report.report)
 app.command()(folding.fold_in)
 app.command()(folding.forget)

@@ -6,16 +6,20 @@ from hyvae.models.base import Config, Phase, Preset, RatingBlock, RatingModel, S
 from hyvae.models.bias import Bias
 from hyvae.models.cdae import CDAE
 from hyvae.models.hyvae import HyVAE
+from hyvae.models.macrid_vae import MacridVAE
 from hyvae.models.mult_dae import MultDAE
 from hyvae.models.mult_vae import MultVAE
 from hyvae.models.random import Random
+from hyvae.models.rec_vae import RecVAE
 
 _MODELS: tuple[type[RatingModel], ...] = (
     Random,
     Bias,
     CDAE,
+    MacridVAE,
     MultDAE,
     MultVAE,
+    RecVAE,
     HyVAE,
 )
 REGISTRY: dict[str, type[RatingModel]] = {model.name: model for model in _MODELS}

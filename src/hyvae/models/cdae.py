@@ -74,7 +74,7 @@ class CDAE(RowAutoencoder, RatingModel):
         self.user_vectors[train.counts == 0] = 0.0
 
     def _hidden(self, rows: Rows, users: Tensor | None) -> Tensor:
-        """z = σ(Wᵀx̃ + V_u + b) (eq. 9), shape (n_rows, width)."""
+        """The hidden layer z = σ(Wᵀx̃ + V_u + b) (eq. 9), shape (n_rows, width)."""
         hidden = self.inputs(rows.pattern, rows.values, rows.kept)
         if users is not None:
             vectors = self.user_vectors[users]

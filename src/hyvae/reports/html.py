@@ -6,14 +6,28 @@ import html
 import math
 import re
 from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from string import Template
 from typing import Any
 
 # a browser would take a stray control character for an error of the page
 _CONTROLS = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 
 
+class Markup(str):
+    """What these functions returned, where it stands in a table's cell: it is not escaped again."""
+
+
+def document(title: str, *body: str) -> str:
+    """A whole page with the stylesheet of all reports."""
+    template = files("hyvae.reports").joinpath("page.html").read_text(encoding="utf-8")
+    return Template(template).substitute(title=text(title), body="\n".join(body))
+
+
 def text(value: object) -> str:
     """Escape for elements and quoted attributes."""
+    if isinstance(value, Markup):
+        return value
     return html.escape(str(value).translate(_CONTROLS))
 
 
@@ -23,6 +37,11 @@ def number(value: object, digits: int = 4) -> str:
         return "–"
     shown = f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
     return shown.replace("-", "−")
+
+
+def strong(value: object) -> Markup:
+    """Set off from what stands around it."""
+    return Markup(f"<strong>{text(value)}</strong>")
 
 
 def missing(sentence: str) -> str:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from hyvae.models import REGISTRY
 from hyvae.ratings import Ratings, concatenate
 from hyvae.recommender import INTERVAL_COVERAGE, Recommender
 from hyvae.reports import figures
-from hyvae.reports.html import card, figure, missing, number, section, table, text
+from hyvae.reports.html import card, document, figure, missing, number, section, table, text
 from hyvae.runs import Run
 
 # what the loss parts of the models are called in words; another part is called by its name
@@ -55,8 +53,7 @@ def page(run: Run) -> str:
         _examples(recommender),
         _provenance(run),
     )
-    template = files("hyvae.reports").joinpath("page.html").read_text(encoding="utf-8")
-    return Template(template).substitute(title=text(title), body="\n".join(body))
+    return document(title, *body)
 
 
 def _trained(run: Run) -> str:

@@ -1,0 +1,83 @@
+"""The search spaces of RecBole's models, as data, and the trials drawn from them.
+
+Trial 0 is RecBole's own default configuration; the others are drawn at random without replacement. The ranges are
+those of the papers and of RecBole's published searches, cut to what trains on one thread within `CAPS` seconds:
+MovieLens-1M has 6040 users, so a batch of 2048 is three steps an epoch. KL weights reach their cap within training,
+which they don't with RecBole's default of 200000 steps.
+
+    python benchmarks/ranking_floor/spaces.py [MODEL ...]       # what will be tried
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+TRIALS, SEED = 10, 0
+
+# seconds of training and validating a trial, and epochs between two validations
+CAPS = {"MultiVAE": 50, "MultiDAE": 50, "CDAE": 55, "RecVAE": 110, "MacridVAE": 110}
+EVAL_STEP = {"MultiVAE": 4, "MultiDAE": 4, "CDAE": 4, "RecVAE": 2, "MacridVAE": 2}
+STOPPING_STEP = 3
+EPOCHS = 300
+
+SPACES: dict[str, dict[str, list[Any]]] = {
+    "MultiVAE": {
+        "learning_rate": [5e-4, 1e-3, 2e-3],
+        "mlp_hidden_size": [[200], [400], [600]],
+        # means and log-variances together: a z of 64, 100, 200
+        "latent_dimension": [128, 200, 400],
+        "dropout_prob": [0.3, 0.5, 0.7],
+        "anneal_cap": [0.05, 0.1, 0.2, 0.5],
+        "total_anneal_steps": [100, 300, 1000],
+        "train_batch_size": [256, 512, 1024],
+    },
+    "MultiDAE": {
+        "learning_rate": [5e-4, 1e-3, 2e-3],
+        "mlp_hidden_size": [[200], [400], [600]],
+        "latent_dimension": [64, 128, 200],
+        "dropout_prob": [0.3, 0.5, 0.7, 0.8],
+        "train_batch_size": [256, 512, 1024],
+    },
+    "CDAE": {
+        "learning_rate": [1e-3, 2e-3, 5e-3],
+        "hid_activation": ["sigmoid", "relu", "tanh"],
+        "corruption_ratio": [0.3, 0.5, 0.7, 0.8],
+        "embedding_size": [64, 128, 200, 400],
+        "reg_weight_2": [0.0, 0.01, 0.1],
+        "train_batch_size": [128, 256, 512],
+    },
+    "RecVAE": {
+        "learning_rate": [5e-4, 1e-3, 2e-3],
+        "hidden_dimension": [200, 400, 600],
+        "latent_dimension": [64, 128, 200],
+        "dropout_prob": [0.3, 0.5, 0.7],
+        "gamma": [0.0025, 0.0035, 0.005, 0.01],
+        "train_batch_size": [128, 256, 512],
+    },
+    "MacridVAE": {
+        "learning_rate": [1e-3, 2e-3, 5e-3],
+        "encoder_hidden_size": [[200], [400], [600]],
+        "embedding_size": [64, 128, 200],
+        "kfac": [2, 3, 5, 7],
+        "tau": [0.05, 0.1, 0.2],
+        "dropout_prob": [0.3, 0.5, 0.7],
+        "anneal_cap": [0.05, 0.2, 0.5],
+        "total_anneal_steps": [100, 300, 1000],
+        "train_batch_size": [128, 256, 512],
+    },
+}
+
+
+def trials(model: str) -> list[dict[str, Any]]:
+    """Settings of each trial; {} is RecBole's default."""
+    from sklearn.model_selection import ParameterSampler
+
+    return [{}, *ParameterSampler(SPACES[model], TRIALS - 1, random_state=SEED)]
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:] or SPACES:
+        for number, settings in enumerate(trials(wanted)):
+            print(wanted, number, json.dumps(settings))
