@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional import retrieval
 
-from hyvae.metrics import coverage, hits, mae, ndcg, recall, reciprocal_rank, rmse
+from hyvae.metrics import coverage, hits, mae, ndcg, recall, reciprocal_rank, relevant_from, rmse
 
 # user 0 errs by 3 and 1, user 1 by 0, user 2 by 2
 PREDICTED, ACTUAL, USERS = [4.0, 2.0, 3.0, 1.0], [1.0, 1.0, 3.0, 3.0], [0, 0, 5, 9]
@@ -77,6 +77,24 @@ def as_torchmetrics(order, relevant):
     scores[torch.from_numpy(order)] = torch.arange(len(order), 0, -1).float()
     target[torch.from_numpy(relevant)] = True
     return scores, target
+
+
+class TestRelevance:
+    @pytest.mark.parametrize(
+        ("scale", "least"), [((1, 5), 4), ((0.5, 5), 4), ((1, 10), 8), ((0, 100), 70), ((-10, 10), 4), ((1, 1), 1)]
+    )
+    def test_the_lowest_level_that_is_relevant(self, scale, least):
+        low, high = scale
+        levels = np.arange(low, high + 0.25, 0.5 if low == 0.5 else 1, dtype=np.float32)
+        assert levels[levels >= relevant_from(scale)].min() == least
+
+    @settings(deadline=None)
+    @given(numbers, st.floats(0, 100), numbers, st.floats(0.1, 10))
+    def test_it_moves_and_stretches_with_the_scale(self, low, length, shift, factor):
+        high = low + length
+        wanted = shift + factor * relevant_from((low, high))
+        assert relevant_from((shift + factor * low, shift + factor * high)) == pytest.approx(wanted, abs=1e-6)
+        assert low <= relevant_from((low, high)) <= high
 
 
 class TestLists:

@@ -11,7 +11,7 @@ from hyvae.models.base import Config, RatingModel
 from hyvae.nn import kernels
 from hyvae.nn.sparse import SparsePattern
 from hyvae.ratings import Ratings
-from hyvae.scoring import best_items, predict_pairs, rating_block, user_blocks
+from hyvae.scoring import best_items, predict_pairs, ranking_ndcg, rating_block, user_blocks
 
 
 class Table(RatingModel):
@@ -145,3 +145,42 @@ class TestBestItems:
         items, scores = best_items(table(5), torch.ones(2, 2), 3, None, np.zeros(5, bool))
         assert (items == -1).all()
         assert np.isnan(scores).all()
+
+
+class TestRankingNDCG:
+    @staticmethod
+    def naive(model, history, held_out, n):
+        """By the definition, user by user and place by place."""
+        scores = model.score(model.encode(rating_block(history)), slice(0, history.n_items)).numpy()
+        gains = []
+        for user in range(history.n_users):
+            items, values = held_out.history(user)
+            relevant = {item for item, value in zip(items.tolist(), values.tolist(), strict=True) if value >= 3.8}
+            if not relevant:
+                continue
+            seen = set(history.history(user)[0].tolist())
+            best = [i for i in np.argsort(-scores[user]).tolist() if i not in seen and history.item_counts[i] > 0][:n]
+            gain = sum(1 / np.log2(place + 2) for place, item in enumerate(best) if item in relevant)
+            gains.append(gain / sum(1 / np.log2(place + 2) for place in range(min(n, len(relevant)))))
+        return np.mean(gains), len(gains)
+
+    @pytest.mark.parametrize("n", [1, 3, 10])
+    @pytest.mark.parametrize("block", [7, 1024])
+    def test_is_what_a_plain_loop_gives(self, parts, monkeypatch, n, block):
+        monkeypatch.setattr(scoring, "user_blocks", lambda n_users: user_blocks(n_users, block))
+        history, held_out = parts
+        model = table(history.n_items, 1)
+        model.item_bias[history.item_counts == 0] += 10  # or no list would have them anyway
+        wanted, n_users = self.naive(model, history, held_out, n)
+        # some users have nothing relevant, and do not count
+        assert 0 < n_users < history.n_users
+        assert 0 < wanted < 1
+        assert ranking_ndcg(model, history, held_out, n) == pytest.approx(wanted)
+
+    def test_is_of_lists_of_ten_by_default(self, parts):
+        model = table(parts[0].n_items)
+        assert ranking_ndcg(model, *parts) == ranking_ndcg(model, *parts, 10)
+
+    def test_nothing_relevant_is_0(self, parts):
+        history, held_out = parts
+        assert ranking_ndcg(table(history.n_items), history, held_out.take(held_out.values < 4)) == 0

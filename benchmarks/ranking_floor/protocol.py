@@ -23,6 +23,8 @@ import numpy as np
 DATA, SEED = "ml-1m", 0
 LIKED = 4.0
 TOP = 10
+# as results files tell it
+ABOUT = {"data": DATA, "seed": SEED, "liked": LIKED, "top": TOP}
 
 
 class Interactions(NamedTuple):

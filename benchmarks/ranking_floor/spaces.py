@@ -1,9 +1,10 @@
-"""The search spaces of RecBole's models, as data, and the trials drawn from them.
+"""The search spaces of RecBole's models and of ours, as data, and the trials drawn from them.
 
-Trial 0 is RecBole's own default configuration; the others are drawn at random without replacement. The ranges are
+Trial 0 is the system's own default configuration; the others are drawn at random without replacement. The ranges are
 those of the papers and of RecBole's published searches, cut to what trains on one thread within `CAPS` seconds:
 MovieLens-1M has 6040 users, so a batch of 2048 is three steps an epoch. KL weights reach their cap within training,
-which they don't with RecBole's default of 200000 steps.
+which they don't with RecBole's default of 200000 steps. Ours are the same ranges under our names, with as many epochs
+as take about those seconds, because our plans end by epochs and not by the clock.
 
     python benchmarks/ranking_floor/spaces.py [MODEL ...]       # what will be tried
 """
@@ -12,7 +13,12 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from trials import draw
 
 TRIALS, SEED = 10, 0
 
@@ -69,15 +75,74 @@ SPACES: dict[str, dict[str, list[Any]]] = {
     },
 }
 
+OURS: dict[str, dict[str, list[Any]]] = {
+    "mult_vae": {
+        "learning_rate": [5e-4, 1e-3, 2e-3],
+        "hidden": [(200,), (400,), (600,)],
+        "latent": [64, 100, 200],
+        "input_dropout": [0.3, 0.5, 0.7],
+        "beta": [0.05, 0.1, 0.2, 0.5],
+        "kl_warmup": [0.1, 0.3, 0.855],
+        "batch_users": [256, 512, 1024],
+        "epochs": [60],
+    },
+    "mult_dae": {
+        "learning_rate": [5e-4, 1e-3, 2e-3],
+        "hidden": [(), (200,), (400,), (600,)],
+        "latent": [64, 128, 200],
+        "input_dropout": [0.3, 0.5, 0.7, 0.8],
+        "batch_users": [256, 512, 1024],
+        "epochs": [60],
+    },
+    "cdae": {
+        "optimiser": ["adam"],
+        "learning_rate": [1e-3, 2e-3, 5e-3],
+        "activation": ["sigmoid", "relu", "tanh"],
+        "input_dropout": [0.3, 0.5, 0.7, 0.8],
+        "width": [64, 128, 200, 400],
+        "tied": [False],
+        "negatives": [None],
+        "l2": [2e-5, 2e-4, 1e-3],
+        "batch_users": [128, 256, 512],
+        "epochs": [60],
+    },
+    "rec_vae": {
+        "learning_rate": [5e-4, 1e-3, 2e-3],
+        "hidden": [200, 400, 600],
+        "latent": [64, 128, 200],
+        "input_dropout": [0.3, 0.5, 0.7],
+        "gamma": [0.0025, 0.0035, 0.005, 0.01],
+        "batch_users": [128, 256, 512],
+        "epochs": [15],
+    },
+    "macrid_vae": {
+        "learning_rate": [1e-3, 2e-3, 5e-3],
+        "latent": [64, 128, 200],
+        "concepts": [2, 3, 5, 7],
+        "temperature": [0.05, 0.1, 0.2],
+        "input_dropout": [0.3, 0.5, 0.7],
+        "beta": [0.05, 0.2, 0.5],
+        "kl_warmup": [0.05, 0.2],
+        "batch_users": [128, 256, 512],
+        "epochs": [40],
+    },
+}
+# RecBole's name of each
+THEIRS = {
+    "mult_vae": "MultiVAE",
+    "mult_dae": "MultiDAE",
+    "cdae": "CDAE",
+    "rec_vae": "RecVAE",
+    "macrid_vae": "MacridVAE",
+}
+
 
 def trials(model: str) -> list[dict[str, Any]]:
-    """Settings of each trial; {} is RecBole's default."""
-    from sklearn.model_selection import ParameterSampler
-
-    return [{}, *ParameterSampler(SPACES[model], TRIALS - 1, random_state=SEED)]
+    """Settings of each trial; {} is the default."""
+    return draw({**SPACES, **OURS}[model], TRIALS, SEED)
 
 
 if __name__ == "__main__":
-    for wanted in sys.argv[1:] or SPACES:
+    for wanted in sys.argv[1:] or (*SPACES, *OURS):
         for number, settings in enumerate(trials(wanted)):
             print(wanted, number, json.dumps(settings))

@@ -141,7 +141,7 @@ CASES: dict[str, tuple[str, str | bytes, tuple[str, ...], tuple[str, ...]]] = {
     "implicit only": (
         "r.csv",
         HEAD + "".join(f"{user},{item},1\n" for user in range(6) for item in range(6)),
-        ("implicit feedback", "likelihood=multinomial"),
+        ("implicit feedback", "--model mult_vae --preset ranking"),
         (),
     ),
     "one user": ("r.csv", HEAD + "".join(f"ann,{item},{1 + item % 5}\n" for item in range(30)), ("one user",), ()),

@@ -160,6 +160,50 @@ class TestSoftmaxOverAllItems:
         assert largest.size <= max(3 * 80 * 7, 3 * case.block.pattern.nnz) < 60 * 80
 
 
+class TestMixtureOverAllItems:
+    """−Σ log softmax of mixtures, against dense torch."""
+
+    @staticmethod
+    def case(ratings, asked=(True, True)):
+        generator = torch.Generator().manual_seed(0)
+        shapes = (ratings.n_users, 3, 4), (ratings.n_items, 4)
+        drawn = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
+        return [x.requires_grad_(wanted) for x, wanted in zip(drawn, asked, strict=True)]
+
+    @staticmethod
+    def dense(codes, rows, pattern):
+        scores = torch.einsum("ukw,iw->uki", codes, rows).logsumexp(1).log_softmax(1)
+        return -scores[pattern.row, pattern.col.long()].sum()
+
+    @pytest.mark.parametrize("asked", [(True, True), (True, False), (False, True), (False, False)])
+    def test_value_and_the_gradients_that_are_asked_for(self, small_ratings, monkeypatch, asked):
+        monkeypatch.setattr(macrid_vae, "_LOGITS", 3 * 80 * 7)
+        pattern = rating_block(small_ratings).pattern
+        one, other = self.case(small_ratings, asked), self.case(small_ratings)
+        assert macrid_vae.wanted_gradients(*one) == asked
+        loss = macrid_vae._MixtureOverAllItems.apply(*one, pattern, asked)
+        wanted = self.dense(*other, pattern)
+        torch.testing.assert_close(loss, wanted)
+        wanted.backward()
+        if any(asked):
+            (2 * loss).backward()
+        for x, y, is_asked in zip(one, other, asked, strict=True):
+            assert (x.grad is not None) == is_asked
+            if is_asked:
+                torch.testing.assert_close(x.grad, 2 * y.grad)
+
+    def test_validation_asks_for_none(self, small_ratings, monkeypatch):
+        case = Case(small_ratings, monkeypatch, {"likelihood": "multinomial"})
+        seen = []
+        apply = macrid_vae._MixtureOverAllItems.apply
+        watched = lambda *args: (seen.append(args[-1]), apply(*args))[1]  # noqa: E731
+        monkeypatch.setattr(macrid_vae._MixtureOverAllItems, "apply", watched)
+        with torch.no_grad():
+            case.parts()
+        case.parts()
+        assert seen == [(False, False), (True, True)]
+
+
 def test_gumbel_numbers_are_gumbel():
     with torch.random.fork_rng():
         torch.manual_seed(1)

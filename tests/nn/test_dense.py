@@ -45,6 +45,17 @@ def test_half_is_within_the_rounding_of_a_product(layers):
         assert float((half - whole).norm() / whole.norm()) < 2**-7
 
 
+@pytest.mark.parametrize("shape", [(64,), (4, 5, 64), (2, 3, 4, 64)])
+def test_half_is_the_same_in_any_shape(layers, shape):
+    ours, _ = layers
+    set_reduced(ours, True)
+    x = torch.randn(*shape)
+    shaped = outcome(ours, x)
+    ours.zero_grad()
+    for one, flat in zip(shaped, outcome(ours, x.reshape(-1, 64)), strict=True):
+        torch.testing.assert_close(one.reshape(flat.shape), flat)
+
+
 def test_answers_are_never_at_half(layers):
     ours, theirs = layers
     set_reduced(ours, True)

@@ -4,7 +4,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -27,6 +27,7 @@ from hyvae.reports.html import number, text
 from hyvae.runs import Run, check_target, read_run, write_run
 
 QUICK = {"epochs": 3, "validate_every": 1, "hidden": 8, "latent": 4, "deep_layers": 4}
+RANKING = {"epochs": 4, "hidden": 8, "latent": 4, "batch_users": 20}
 SECTIONS = ["Results", "The data", "Training", "Errors on the test ratings", "Recommendations", "Provenance"]
 VOID = {"meta", "link", "br", "img", "path", "use", "rect"}
 
@@ -71,7 +72,7 @@ class Page(HTMLParser):
 
 
 def make_run(ratings: Ratings, folder: Path, *, model: str = "hyvae", split: bool = True, history: bool = True) -> Path:
-    recommender = Recommender(model, **(QUICK if model == "hyvae" else {}))
+    recommender = Recommender(model, **{"hyvae": QUICK, "mult_vae": {"preset": "ranking", **RANKING}}.get(model, {}))
     if split:
         train, valid, test = ratings.split(seed=0)
         recommender.fit(train, valid, seed=0, progress=False)
@@ -84,11 +85,11 @@ def make_run(ratings: Ratings, folder: Path, *, model: str = "hyvae", split: boo
     return folder
 
 
-def report(run: Path) -> Page:
+def report(run: Path, sections: Sequence[str] = SECTIONS) -> Page:
     out = run.with_name(f"{run.name}.html")
     write_report(run, out)
     page = Page(out)
-    for heading in SECTIONS:
+    for heading in sections:
         assert heading in page.text
     return page
 
@@ -175,6 +176,67 @@ def test_the_same_run_gives_the_same_small_page_and_leaves_matplotlib_alone(run:
     assert dict(matplotlib.rcParams) == settings
     assert len(first.encode()) < 300_000
     assert sorted(file.name for file in run.parent.iterdir()) == ["run", "run.html"]
+
+
+# -- of a model that only ranks -----------------------------------------------------------------------------------
+
+
+class TestRanking:
+    """No error, no predicted rating, and nothing that would need one."""
+
+    SECTIONS = tuple(heading for heading in SECTIONS if not heading.startswith("Errors"))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def folder(cls, small_ratings: Ratings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return make_run(small_ratings, tmp_path_factory.mktemp("runs") / "ranks", model="mult_vae")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def page(cls, folder: Path) -> Page:
+        return report(folder, cls.SECTIONS)
+
+    def test_the_headlines_are_measures_of_lists(self, page: Page, folder: Path):
+        ranking = read_run(folder).metrics["ranking"]
+        for title, key in (("NDCG@10", "ndcg"), ("Recall@10", "recall"), ("MRR", "mrr"), ("Coverage", "coverage")):
+            assert f"{title} {ranking[key]:.4f} " in page.text
+        assert "what they rated 3.8 or more" in page.text
+
+    def test_the_course_is_that_of_ndcg(self, page: Page, folder: Path):
+        run = read_run(folder)
+        measured = [row["validation_ndcg"] for row in run.curves]
+        assert "Validation NDCG@10" in page.text
+        assert f"epoch {run.provenance['best_epoch']} are kept, highest {max(measured):.4f}." in page.text
+        assert "Loss: which items were taken" in page.text
+        assert "units are active" in page.text
+
+    def test_nothing_is_said_of_ratings_predicted(self, page: Page):
+        for words in ("RMSE", "MAE", "bias model", "interval", "Errors", "Error by", "not measured", "predicted "):
+            assert words not in page.text
+        assert "figure-agreement" not in page.source
+        assert page.text.count("recommended score") == 3
+
+    def test_it_is_as_sound_as_any(self, page: Page):
+        test_it_is_accessible_and_its_ids_are_unique(page)
+        test_every_colour_is_one_of_the_page_s(page)
+
+    def test_without_anything_held_out(self, small_ratings: Ratings, tmp_path: Path):
+        page = report(make_run(small_ratings, tmp_path / "all", model="mult_vae", split=False), self.SECTIONS)
+        assert "The run keeps no test ratings" in page.text
+        assert "Validation NDCG@10 Nothing was validated" in page.text
+        assert "Recall@10 – not measured" in page.text
+
+    def test_without_history(self, small_ratings: Ratings, tmp_path: Path):
+        folder = make_run(small_ratings, tmp_path / "secret", model="mult_vae", history=False)
+        page = report(folder, self.SECTIONS)
+        assert f"NDCG@10 {read_run(folder).metrics['ranking']['ndcg']:.4f}" in page.text
+        assert "Film " not in page.text
+
+    def test_of_interactions_without_ratings(self, small_ratings: Ratings, tmp_path: Path):
+        ones = replace(small_ratings, values=np.ones_like(small_ratings.values), scale=(1.0, 1.0))
+        page = report(make_run(ones, tmp_path / "took", model="mult_vae"), self.SECTIONS)
+        assert "what they rated 1 or more" in page.text
+        assert "scale 1 to 1" in page.text
 
 
 # -- what a run may lack ----------------------------------------------------------------------------------------

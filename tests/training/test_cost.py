@@ -41,14 +41,15 @@ def run_of(ratings, preset, settings):
     with torch.no_grad():
         model.prepare(run.whole)
     optimiser = trainer.OPTIMISERS[plan.optimiser](trainer.parameter_groups(model), plan.learning_rate)
-    run._step(optimiser, next(run._steps(1, 0)), 1)
-    return run, optimiser, next(run._steps(2, 0))
+    phase, blocks = next(run._steps(1, 0))
+    run._step(optimiser, blocks, 1, phase)
+    return run, optimiser, *next(run._steps(2, 0))
 
 
 def cost_of_a_step(ratings, preset="default", settings=TWO_SIDED):
-    run, optimiser, blocks = run_of(ratings, preset, settings)
+    run, optimiser, phase, blocks = run_of(ratings, preset, settings)
     with Cost() as cost:
-        run._step(optimiser, blocks, 2)
+        run._step(optimiser, blocks, 2, phase)
     return cost, sum(block.pattern.nnz for block in blocks), sum(block.pattern.shape[0] for block in blocks)
 
 

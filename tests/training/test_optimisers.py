@@ -1,15 +1,17 @@
-"""RMSprop of touched rows: torch's own, to the last digits, without touching the others."""
+"""Optimisers: torch's own, to the last digits; RMSprop of touched rows without touching the others."""
 
 import subprocess
 import sys
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from hyvae.nn import kernels
 from hyvae.nn.sparse import SparsePattern, TableGradient, table_gradients
-from hyvae.training.optimisers import Adam, RMSprop
+from hyvae.training.optimisers import SGD, Adagrad, Adam, RMSprop, Rprop
 
 ROWS, WIDTH = 30, 5
 
@@ -97,7 +99,61 @@ class TestAdam:
         assert torch.equal(other.detach(), wanted)
 
 
-@pytest.mark.parametrize("kind", [Adam, RMSprop])
+OLDER = {Adagrad: torch.optim.Adagrad, SGD: partial(torch.optim.SGD, momentum=0.9), Rprop: torch.optim.Rprop}
+
+
+class TestOlder:
+    # torch's Rprop knows no decay
+    @pytest.mark.parametrize(("kind", "decay"), [(Adagrad, 0.0), (Adagrad, 0.1), (SGD, 0.0), (SGD, 0.1), (Rprop, 0.0)])
+    def test_is_torchs(self, kind, decay):
+        ours, theirs = weights(), weights()
+        settings = {"weight_decay": decay} if decay else {}
+        torch.testing.assert_close(
+            trained(kind([ours], 0.01, **settings), ours, gradients(40, 0.5)),
+            trained(OLDER[kind]([theirs], 0.01, **settings), theirs, gradients(40, 0.5)),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+    @pytest.mark.parametrize("lr", [40.0, 3e-6], ids=["at the largest step", "at the smallest"])
+    def test_rprop_keeps_within_bounds(self, lr):
+        ours, theirs = (nn.Parameter(torch.zeros(ROWS, WIDTH)) for _ in range(2))
+        large = lr > 1
+        # signs that hold, or turn after every step that was taken
+        signs = [torch.full((ROWS, WIDTH), 1.0 if large or k % 4 < 2 else -1.0) for k in range(12)]
+        optimiser = Rprop([ours], lr)
+        torch.testing.assert_close(
+            trained(optimiser, ours, signs), trained(torch.optim.Rprop([theirs], lr), theirs, signs), rtol=1e-6, atol=0
+        )
+        bound = 50.0 if large else 1e-6
+        torch.testing.assert_close(lr * optimiser.state[ours]["step_size"], torch.full_like(ours, bound))
+
+    def test_rprop_decays_by_the_sign_of_the_whole_gradient(self):
+        ours, theirs = weights(), weights()
+        optimiser, alone = Rprop([ours], 0.01, weight_decay=0.5), torch.optim.Rprop([theirs], 0.01)
+        for gradient in gradients(20, 0.8):
+            trained(alone, theirs, [gradient + 0.5 * theirs.detach()])
+            trained(optimiser, ours, [gradient])
+        torch.testing.assert_close(ours, theirs)
+
+    def test_all_steps_of_rprop_follow_the_learning_rate(self):
+        weight = nn.Parameter(torch.zeros(1))
+        optimiser, places = Rprop([weight], 0.1), []
+        for rate in (0.1, 0.1, 0.05):
+            optimiser.param_groups[0]["lr"] = rate
+            places.append(float(trained(optimiser, weight, [torch.ones(1)])))
+        assert np.diff([0.0, *places]).tolist() == pytest.approx([-0.1, -0.1 * 1.2, -0.05 * 1.2**2])
+
+    @pytest.mark.parametrize("kind", [Adam, *OLDER])
+    def test_what_was_left_over_is_part_of_the_gradient(self, kind):
+        ours, theirs = weights(), weights()
+        rows = [left_over(gradient, 2) for gradient in gradients(20, 0.3)]
+        torch.testing.assert_close(
+            trained(kind([ours], 0.01), ours, rows), trained(kind([theirs], 0.01), theirs, gradients(20, 0.3))
+        )
+
+
+@pytest.mark.parametrize("kind", [Adam, RMSprop, *OLDER])
 class TestState:
     def test_goes_on_where_it_was(self, kind):
         whole, first, second = weights(), weights(), weights()

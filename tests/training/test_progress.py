@@ -6,8 +6,8 @@ from hyvae.training import EpochReport
 from hyvae.training.progress import TrainingProgress
 
 
-def report(epoch=3, validation=None, seconds=2.0):
-    return EpochReport(epoch, 12, 0.01, {"rec": 0.51234, "kl": 0.01}, {}, validation, seconds)
+def report(epoch=3, validation=None, seconds=2.0, ndcg=None):
+    return EpochReport(epoch, 12, 0.01, {"rec": 0.51234, "kl": 0.01}, {}, validation, seconds, ndcg)
 
 
 def test_the_line_has_step_parts_and_rate():
@@ -21,6 +21,15 @@ def test_the_line_has_the_latest_and_the_best_rmse():
     for rmse in (0.9, 0.85, 0.87):
         progress(report(validation=rmse))
     assert "valid RMSE 0.8700 (best 0.8500)" in progress.line(report())
+
+
+def test_the_line_of_a_model_that_only_ranks_has_its_latest_and_best_ndcg():
+    progress = TrainingProgress(10, n_ratings=1000, shown=False)
+    for ndcg in (0.1, 0.25, 0.2):
+        progress(report(ndcg=ndcg))
+    progress(report(epoch=4))
+    assert "valid NDCG@10 0.2000 (best 0.2500)" in progress.line(report(epoch=4))
+    assert "RMSE" not in progress.line(report(epoch=4))
 
 
 def test_an_epoch_without_validation_keeps_the_latest():

@@ -7,7 +7,8 @@ place, and training drops vectors now and then, so that the other weights know t
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -23,6 +24,9 @@ class CDAEConfig(FeedbackConfig):
     """Settings of CDAE; the defaults are the published ones."""
 
     width: int = Field(50, gt=0, description="units of the hidden layer")
+    activation: Literal["sigmoid", "identity", "tanh", "relu"] = Field(
+        "sigmoid", description="of the hidden layer; the paper tries the first two"
+    )
     tied: bool = Field(True, description="the output layer's weights are the input layer's (the authors' code)")
     row_scaling: bool = Field(
         False, description="divide a row's inputs by the root of their number; published: not, and so in ranking mode"
@@ -36,6 +40,12 @@ class CDAEConfig(FeedbackConfig):
     l2: float = Field(0.01, ge=0, description="weight of all summed squared weights against the mean loss of a user")
 
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "identity": lambda hidden: hidden,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+}
 PLAN = TrainingPlan(optimiser="adagrad", learning_rate=0.1, epochs=200, batch_users=100, patience=20)
 
 
@@ -61,20 +71,17 @@ class CDAE(RowAutoencoder, RatingModel):
         presence = c.presence and not self.feedback.ranks
         self.inputs = RowLayer(n_items, c.width, presence, self.feedback.scaled if c.row_scaling else None)
         self.head = ItemHead(n_items, c.width)
-        bound = 4 * (6 / (n_items + c.width)) ** 0.5  # as the authors start
+        # Glorot and Bengio (2010), as the authors start
+        bound = (4 if c.activation == "sigmoid" else 1) * (6 / (n_items + c.width)) ** 0.5
         for weights in (self.inputs.table, self.head.rows):
             nn.init.uniform_(weights, -bound, bound)
         if c.tied:
             self.head.rows = self.inputs.table
-        self.user_vectors = nn.Parameter(torch.empty(n_users, c.width).uniform_(-bound, bound))
-
-    def prepare(self, train: RatingBlock) -> None:
-        """Fit the centring; who has no training ratings gets no vector."""
-        self.feedback.prepare(train)
-        self.user_vectors[train.counts == 0] = 0.0
+        # a user is like somebody never seen until the ratings say otherwise
+        self.user_vectors = nn.Parameter(torch.zeros(n_users, c.width))
 
     def _hidden(self, rows: Rows, users: Tensor | None) -> Tensor:
-        """The hidden layer z = σ(Wᵀx̃ + V_u + b) (eq. 9), shape (n_rows, width)."""
+        """The hidden layer z = h(Wᵀx̃ + V_u + b) (eq. 9), shape (n_rows, width)."""
         hidden = self.inputs(rows.pattern, rows.values, rows.kept)
         if users is not None:
             vectors = self.user_vectors[users]
@@ -82,7 +89,7 @@ class CDAE(RowAutoencoder, RatingModel):
                 kept = dropout(torch.ones_like(vectors[:, :1]), self.config.user_dropout, training=True).sign()
                 vectors = vectors * kept
             hidden = hidden + vectors
-        return torch.sigmoid(hidden)
+        return ACTIVATIONS[self.config.activation](hidden)
 
     def loss(self, block: RatingBlock, shared: Shared, step: Step, targets: RatingBlock | None = None) -> LossParts:
         """Loss of the outputs for the corrupted input (eq. 10), averaged over users."""

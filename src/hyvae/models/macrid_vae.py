@@ -23,6 +23,7 @@ from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingMode
 from hyvae.models.feedback import Feedback, FeedbackConfig, RowAutoencoder, Rows
 from hyvae.nn import kernels
 from hyvae.nn.dense import xavier_linear
+from hyvae.nn.implicit import wanted_gradients
 from hyvae.nn.latent import sample
 from hyvae.nn.rows import RowLayer
 from hyvae.nn.schedules import kl_weight
@@ -146,7 +147,8 @@ class MacridVAE(RowAutoencoder, RatingModel):
         z = normalize(sample(mean, log_ratio + 2 * math.log(c.deviation)), dim=2) if self.training else mean
         pattern, values, total = self.feedback.targets(rows, targets, step)
         if self.feedback.ranks:
-            rec = _MixtureOverAllItems.apply(self._codes(z), torch.cat([items, log_gates], 1), pattern)
+            factors = self._codes(z), torch.cat([items, log_gates], 1)
+            rec = _MixtureOverAllItems.apply(*factors, pattern, wanted_gradients(*factors))
         else:
             errors = values - self._predicted(z, items, gates, pattern)
             rec = errors.square().sum() / (2 * self.feedback.residual_variance)
@@ -261,9 +263,9 @@ class _MixtureOverAllItems(torch.autograd.Function):
     """−Σ_u Σ_{i taken by u} log softmax_i(log Σ_k exp⟨code_uk, row_i⟩), with its gradient, some users at a time."""
 
     @staticmethod
-    def forward(ctx: Any, codes: Tensor, rows: Tensor, taken: SparsePattern) -> Tensor:
-        learns = any(ctx.needs_input_grad)
-        gradients = torch.empty_like(codes), torch.zeros_like(rows)
+    def forward(ctx: Any, codes: Tensor, rows: Tensor, taken: SparsePattern, wanted: tuple[bool, ...]) -> Tensor:
+        to_codes = torch.empty_like(codes) if wanted[0] else None
+        to_rows = torch.zeros_like(rows) if wanted[1] else None
         total = codes.new_zeros(())
         size = max(1, _LOGITS // (codes.shape[1] * len(rows)))
         for start in range(0, len(codes), size):
@@ -271,24 +273,26 @@ class _MixtureOverAllItems(torch.autograd.Function):
             some, part = codes[start:stop], taken.rows(start, stop)
             at = part.row * len(rows) + part.col
             logits = _logits(some, rows)
-            wanted = logits.flatten(1)[:, at]
-            scores = wanted.logsumexp(0)
+            each = logits.flatten(1)[:, at]
+            scores = each.logsumexp(0)
             top = logits.amax((0, 2), keepdim=True)
             odds = logits.sub_(top).exp_()
             sums = odds.sum((0, 2), keepdim=True)
             count = part.crow.diff().to(codes.dtype)
             total += count @ (sums.log() + top)[0, :, 0] - scores.sum()
-            if learns:
-                slope = odds.mul_(count.view(1, -1, 1) / sums)
-                slope.flatten(1).index_add_(1, at, (wanted - scores).exp_(), alpha=-1)
-                flat = slope.flatten(0, 1)
-                gradients[0][start:stop] = (flat @ rows).view(-1, *some[:, 0].shape).transpose(0, 1)
-                gradients[1].addmm_(flat.T, some.transpose(0, 1).flatten(0, 1))
-        ctx.save_for_backward(*gradients)
+            if not any(wanted):
+                continue
+            slope = odds.mul_(count.view(1, -1, 1) / sums)
+            slope.flatten(1).index_add_(1, at, (each - scores).exp_(), alpha=-1)
+            flat = slope.flatten(0, 1)
+            if to_codes is not None:
+                to_codes[start:stop] = (flat @ rows).view(-1, *some[:, 0].shape).transpose(0, 1)
+            if to_rows is not None:
+                to_rows.addmm_(flat.T, some.transpose(0, 1).flatten(0, 1))
+        ctx.save_for_backward(to_codes, to_rows)
         return total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        codes, rows = ctx.saved_tensors
-        return grad * codes, grad * rows, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return *(None if each is None else grad * each for each in ctx.saved_tensors), None, None

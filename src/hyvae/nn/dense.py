@@ -22,7 +22,9 @@ class _HalfProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         half = grad.bfloat16()
-        return (half @ weight).to(ctx.dtype), (half.T @ x).to(ctx.dtype)
+        # leading dimensions are all rows to the weights
+        to_weight = half.reshape(-1, half.shape[-1]).T @ x.reshape(-1, x.shape[-1])
+        return (half @ weight).to(ctx.dtype), to_weight.to(ctx.dtype)
 
 
 class Linear(nn.Linear):
@@ -37,7 +39,7 @@ class Linear(nn.Linear):
     reduced = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x @ weight.T + bias``, shape (n_rows, out_features)."""
+        """``x @ weight.T + bias``, shape (…, out_features)."""
         if not (self.reduced and self.training):
             return super().forward(x)
         product = _HalfProduct.apply(x, self.weight)

@@ -17,6 +17,7 @@ from hyvae.nn.sparse import SparsePattern, at_columns, sampled_product
 
 # logits at a time: 16 MB of float32
 _LOGITS = 1 << 22
+Kind = Literal["multinomial", "logistic"]
 
 
 class _OverAllItems(torch.autograd.Function):
@@ -27,10 +28,12 @@ class _OverAllItems(torch.autograd.Function):
         rows: Tensor,
         bias: Tensor,
         taken: SparsePattern,
-        kind: Literal["multinomial", "logistic"],
+        kind: Kind,
+        wanted: tuple[bool, ...],
     ) -> Tensor:
-        learns = any(ctx.needs_input_grad)
-        gradients = torch.empty_like(code), torch.zeros_like(rows), torch.zeros_like(bias)
+        inputs = (code, rows, bias)
+        gradients = [torch.zeros_like(x) if asked else None for x, asked in zip(inputs, wanted, strict=True)]
+        to_code, to_rows, to_bias = gradients
         total = code.new_zeros(())
         size = max(1, _LOGITS // len(rows))
         for start in range(0, len(code), size):
@@ -43,23 +46,38 @@ class _OverAllItems(torch.autograd.Function):
                 count = part.crow.diff().to(code.dtype)
                 normaliser = logits.logsumexp(1, keepdim=True)
                 total += count @ normaliser[:, 0]
-                slope = logits.sub_(normaliser).exp_().mul_(count.unsqueeze(1)) if learns else logits
+                slope = logits.sub_(normaliser).exp_().mul_(count.unsqueeze(1)) if any(wanted) else logits
             else:
                 total += softplus(logits).sum()
-                slope = logits.sigmoid_() if learns else logits
-            if learns:
+                slope = logits.sigmoid_() if any(wanted) else logits
+            if any(wanted):
                 slope.view(-1).index_add_(0, at, slope.new_full((1,), -1.0).expand(len(at)))
-                torch.mm(slope, rows, out=gradients[0][start:stop])
-                gradients[1].addmm_(slope.T, code[start:stop])
-                gradients[2].add_(slope.sum(0))
+            if to_code is not None:
+                torch.mm(slope, rows, out=to_code[start:stop])
+            if to_rows is not None:
+                to_rows.addmm_(slope.T, code[start:stop])
+            if to_bias is not None:
+                to_bias.add_(slope.sum(0))
         ctx.save_for_backward(*gradients)
         return total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        code, rows, bias = ctx.saved_tensors
-        return grad * code, grad * rows, grad * bias, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return *(None if each is None else grad * each for each in ctx.saved_tensors), None, None, None
+
+
+def _over_all_items(code: Tensor, rows: Tensor, bias: Tensor, taken: SparsePattern, kind: Kind) -> Tensor:
+    return _OverAllItems.apply(code, rows, bias, taken, kind, wanted_gradients(code, rows, bias))
+
+
+def wanted_gradients(*inputs: Tensor) -> tuple[bool, ...]:
+    """Of which inputs the gradient will be asked for.
+
+    For functions that compute it along with the value: within them torch no longer tells, whose `needs_input_grad` is
+    that of the inputs even where no gradient is recorded.
+    """
+    return tuple(torch.is_grad_enabled() and each.requires_grad for each in inputs)
 
 
 def multinomial_loss(code: Tensor, rows: Tensor, bias: Tensor, taken: SparsePattern) -> Tensor:
@@ -73,12 +91,12 @@ def multinomial_loss(code: Tensor, rows: Tensor, bias: Tensor, taken: SparsePatt
     taken : SparsePattern
         (n_rows, n_items), no entry twice.
     """
-    return _OverAllItems.apply(code, rows, bias, taken, "multinomial")
+    return _over_all_items(code, rows, bias, taken, "multinomial")
 
 
 def logistic_loss(code: Tensor, rows: Tensor, bias: Tensor, taken: SparsePattern) -> Tensor:
     """−Σ log σ(y) over what was taken −Σ log σ(−y) over all else, y = ⟨code_u, row_i⟩ + bias_i; a scalar."""
-    return _OverAllItems.apply(code, rows, bias, taken, "logistic")
+    return _over_all_items(code, rows, bias, taken, "logistic")
 
 
 def sampled_logistic_loss(code: Tensor, rows: Tensor, bias: Tensor, taken: SparsePattern, negatives: int) -> Tensor:

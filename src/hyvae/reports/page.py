@@ -1,6 +1,7 @@
 """The page about a run: what its files hold and what its model answers, section by section.
 
-Nothing is taken on trust that can be measured: errors are those of the run's weights on the run's test part.
+Nothing is taken on trust that can be measured: errors are those of the run's weights on the run's test part. A model
+that only ranks has no errors: it is measured by its lists alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from hyvae.recommender import INTERVAL_COVERAGE, Recommender
 from hyvae.reports import figures
 from hyvae.reports.html import card, document, figure, missing, number, section, table, text
 from hyvae.runs import Run
+from hyvae.scoring import VALIDATION_LIST
 
 # what the loss parts of the models are called in words; another part is called by its name
 PARTS = {
@@ -30,6 +32,8 @@ PARTS = {
     "kl": "Loss: KL to the prior",
     "l2": "Loss: size of the weights",
 }
+# and of models that only rank
+RANKING_PARTS = PARTS | {"rec": "Loss: which items were taken"}
 # ratings that someone must have given to be an example, and lines of an example's lists
 EXAMPLE_RATINGS, EXAMPLE_LINES = 5, 5
 GROUP_MEASURES = (("rmse", "RMSE"), ("bias_rmse", "bias"), ("mae", "MAE"), ("bias_mae", "bias"))
@@ -46,10 +50,10 @@ def page(run: Run) -> str:
     title = f"{REGISTRY[run.config.model].title} on {run.provenance.get('source', 'ratings')}"
     body = (
         f"<header><h1>{text(title)}</h1><p>{text(_trained(run))}</p></header>",
-        _results(run, metrics),
+        _results(run, metrics, recommender.predicts_ratings),
         _data(run),
         _training(run, recommender),
-        _errors(run, recommender, metrics),
+        *([_errors(run, recommender, metrics)] if recommender.predicts_ratings else []),
         _examples(recommender),
         _provenance(run),
     )
@@ -62,31 +66,55 @@ def _trained(run: Run) -> str:
     return f"{said}; trained on {number(ratings)} ratings in {number(seconds, 1)} s." if ratings else f"{said}."
 
 
-def _results(run: Run, metrics: dict[str, Any]) -> str:
-    cards = []
-    for kind, name in (("pooled", "pooled"), ("user_mean", "user mean")):
-        for measure in ("rmse", "mae"):
-            value, bias = _look(metrics, kind, measure), _look(metrics, "bias", kind, measure)
-            cards.append(_headline(f"{measure.upper()}, {name}", number(value), _difference(run, value, bias)))
+def _results(run: Run, metrics: dict[str, Any], predicts_ratings: bool) -> str:
     k, people = _look(metrics, "ranking", "k"), _look(metrics, "ranking", "users")
     unranked = "not measured" if people is None else "no user with a relevant test rating"
     ranked = f"lists of {number(k)} for {number(people)} users" if people else unranked
-    cards.append(_headline(f"NDCG@{number(k or 10)}", number(_look(metrics, "ranking", "ndcg")), text(ranked)))
-    half = run.config.interval_half_width
-    covered = ("–", "needs validation ratings")
-    if half is not None:
-        covered = (f"±{number(half, 2)}", f"holds {INTERVAL_COVERAGE:.0%} of the validation ratings")
-    cards.append(_headline("Prediction interval", *covered))
+    ndcg = _headline(f"NDCG@{number(k or 10)}", number(_look(metrics, "ranking", "ndcg")), text(ranked))
+    if predicts_ratings:
+        cards = [*_errors_at_large(run, metrics), ndcg, _interval(run)]
+    else:
+        cards = [ndcg, *_lists_at_large(metrics, k or 10, bool(people))]
     note = missing(NO_TEST)
     if metrics:
         fallbacks = _look(metrics, "fallbacks")
         said = f"{number(_look(metrics, 'ratings'))} test ratings of {number(_look(metrics, 'users'))} users. "
-        said += "RMSE and MAE: lower is better; NDCG: higher. The bias model is a mean with user and item effects."
-        if fallbacks:
-            said += f" It answers {number(fallbacks)} ratings, whose user or item has no training rating."
+        if predicts_ratings:
+            said += "RMSE and MAE: lower is better; NDCG: higher. The bias model is a mean with user and item effects."
+            if fallbacks:
+                said += f" It answers {number(fallbacks)} ratings, whose user or item has no training rating."
+        else:
+            said += "The model ranks items and predicts no ratings: it is measured by its lists; higher is better."
+            least = _look(metrics, "ranking", "relevant_from")
+            if isinstance(least, int | float):
+                said += f" Relevant to a user: what they rated {least:g} or more."
         note = f'<p class="note">{text(said)}</p>'
     headlines = f'<div class="headlines">{"".join(cards)}</div>'
     return f'<section aria-labelledby="results"><h2 id="results">Results</h2>{headlines}{note}</section>'
+
+
+def _errors_at_large(run: Run, metrics: dict[str, Any]) -> Iterator[str]:
+    for kind, name in (("pooled", "pooled"), ("user_mean", "user mean")):
+        for measure in ("rmse", "mae"):
+            value, bias = _look(metrics, kind, measure), _look(metrics, "bias", kind, measure)
+            yield _headline(f"{measure.upper()}, {name}", number(value), _difference(run, value, bias))
+
+
+def _lists_at_large(metrics: dict[str, Any], k: Any, measured: bool) -> Iterator[str]:
+    for title, key, meaning in (
+        (f"Recall@{number(k)}", "recall", "share of a user’s relevant items that their list has"),
+        ("MRR", "mrr", "one over the rank of the first relevant item"),
+        ("Coverage", "coverage", "share of the items that some list has"),
+    ):
+        yield _headline(title, number(_look(metrics, "ranking", key)), meaning if measured else "not measured")
+
+
+def _interval(run: Run) -> str:
+    half = run.config.interval_half_width
+    covered = ("–", "needs validation ratings")
+    if half is not None:
+        covered = (f"±{number(half, 2)}", f"holds {INTERVAL_COVERAGE:.0%} of the validation ratings")
+    return _headline("Prediction interval", *covered)
 
 
 def _headline(title: str, value: str, below: str) -> str:
@@ -163,19 +191,8 @@ def _training(run: Run, recommender: Recommender) -> str:
     if not curves:
         none = card("Loss", missing("The run has no curves: nothing was trained by gradient."))
         return section("training", "Training", none, _latent_units(recommender))
-    measured = _points(curves, "validation_rmse")
-    if measured:
-        validation = run.held_out.get("validation")
-        bias = None
-        if validation is not None and len(validation):
-            bias = rmse(recommender.predict_baseline(validation), validation.values)
-        kept = f"the weights of epoch {number(best)} are kept" if best else "the run does not say which epoch was kept"
-        beside = "" if bias is None else f"; the bias model’s is {bias:.4f}"
-        caption = f"Error on the validation ratings: {kept}, lowest {number(min(y for _, y in measured))}{beside}."
-        drawing = figures.curves("RMSE", [], measured, bias, best)
-        shown = [figure("validation", "Validation RMSE", drawing, caption)]
-    else:
-        shown = [card("Validation RMSE", missing("Nothing was validated; the weights of the last epoch are kept."))]
+    shown = [_validation(run, recommender, best)]
+    names = PARTS if recommender.predicts_ratings else RANKING_PARTS
     for name in (key.removeprefix("loss_") for key in curves[0] if key.startswith("loss_")):
         training, held_out = _points(curves, f"loss_{name}"), _points(curves, f"valid_{name}")
         if not training:
@@ -183,8 +200,29 @@ def _training(run: Run, recommender: Recommender) -> str:
         beside = f", {number(held_out[-1][1])} on the validation ratings" if held_out else ""
         caption = f"Part “{name}”, as weighted in the loss: {number(training[-1][1])} in the last epoch{beside}."
         drawing = figures.curves("loss", training, held_out, None, best)
-        shown.append(figure(f"loss-{len(shown)}", PARTS.get(name, f"Loss: {name}"), drawing, caption))
+        shown.append(figure(f"loss-{len(shown)}", names.get(name, f"Loss: {name}"), drawing, caption))
     return section("training", "Training", *shown, _latent_units(recommender))
+
+
+def _validation(run: Run, recommender: Recommender, best: Any) -> str:
+    """The measure by which the kept weights were chosen."""
+    rates = recommender.predicts_ratings
+    measure, column = ("RMSE", "validation_rmse") if rates else (f"NDCG@{VALIDATION_LIST}", "validation_ndcg")
+    measured, title = _points(run.curves, column), f"Validation {measure}"
+    if not measured:
+        return card(title, missing("Nothing was validated; the weights of the last epoch are kept."))
+    kept = f"the weights of epoch {number(best)} are kept" if best else "the run does not say which epoch was kept"
+    values = [value for _, value in measured]
+    if not rates:
+        caption = f"Lists against the validation ratings: {kept}, highest {number(max(values))}."
+        return figure("validation", title, figures.curves(measure, [], measured, None, best), caption)
+    validation = run.held_out.get("validation")
+    bias = None
+    if validation is not None and len(validation):
+        bias = rmse(recommender.predict_baseline(validation), validation.values)
+    beside = "" if bias is None else f"; the bias model’s is {bias:.4f}"
+    caption = f"Error on the validation ratings: {kept}, lowest {number(min(values))}{beside}."
+    return figure("validation", title, figures.curves(measure, [], measured, bias, best), caption)
 
 
 def _points(curves: list[dict[str, Any]], column: str) -> list[tuple[float, float]]:
@@ -271,10 +309,11 @@ def _example(recommender: Recommender, user: int) -> str:
     liked = [(names[items[k]], f"{ratings[k]:g}") for k in best]
     id_ = history.users.ids[user : user + 1].tolist()[0]
     offered = [(line.title, number(line.score, 2)) for line in recommender.recommend(id_, n=EXAMPLE_LINES)]
+    scored = "predicted" if recommender.predicts_ratings else "score"
     return card(
         f"User {id_}, {len(items):,} training ratings",
         table(f"Rated highest by user {id_}", liked, ("rated highest", "rating")),
-        table(f"Recommended to user {id_}", offered, ("recommended", "predicted"))
+        table(f"Recommended to user {id_}", offered, ("recommended", scored))
         if offered
         else missing("There is no item left to recommend."),
     )

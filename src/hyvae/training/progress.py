@@ -1,4 +1,4 @@
-"""The live line of a training run: step, loss parts, validation RMSE, ratings a second, time left."""
+"""The live line of a training run: step, loss parts, validation RMSE (or NDCG), ratings a second, time left."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from hyvae.scoring import VALIDATION_LIST
 from hyvae.training.trainer import EpochReport
 
 
@@ -27,6 +28,7 @@ class TrainingProgress:
 
     def __init__(self, epochs: int, n_ratings: int, shown: bool | None = None) -> None:
         self.n_ratings = n_ratings
+        self.measure = "RMSE"
         self.best: float | None = None
         self.latest: float | None = None
         self.progress = Progress(
@@ -56,12 +58,16 @@ class TrainingProgress:
         if report.validation_rmse is not None:
             self.latest = report.validation_rmse
             self.best = report.validation_rmse if self.best is None else min(self.best, report.validation_rmse)
+        elif report.validation_ndcg is not None:
+            self.measure = f"NDCG@{VALIDATION_LIST}"
+            self.latest = report.validation_ndcg
+            self.best = report.validation_ndcg if self.best is None else max(self.best, report.validation_ndcg)
         self.progress.update(self.task, completed=report.epoch, line=self.line(report))
 
     def line(self, report: EpochReport) -> str:
         """What the bar says of an epoch."""
         words = [f"step {report.steps}", *(f"{name} {value:.4f}" for name, value in report.parts.items())]
         if self.latest is not None:
-            words.append(f"valid RMSE {self.latest:.4f} (best {self.best:.4f})")
+            words.append(f"valid {self.measure} {self.latest:.4f} (best {self.best:.4f})")
         rate = self.n_ratings * report.epoch / max(report.seconds, 1e-9)
         return " · ".join([*words, f"{rate:,.0f} ratings/s"])

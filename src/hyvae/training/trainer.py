@@ -386,6 +386,8 @@ class _Run:
             learnt = [name for name, leaf in leaves.items() if leaf is not shared[name] and leaf.grad is not None]
             if learnt:
                 torch.autograd.backward([shared[name] for name in learnt], [leaves[name].grad for name in learnt])
+                for name in learnt:  # the next loss has no part in what is shared: this gradient must not count twice
+                    leaves[name].grad = None
             if self.plan.gradient_clip is not None:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.gradient_clip)
             optimiser.step()

@@ -1,0 +1,81 @@
+"""Where the rating models are searched, as data. What a space does not name stays as the default preset has it.
+
+python benchmarks/rating_bars/spaces.py [MODEL ...]       # what will be tried
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from trials import draw
+
+TRIALS, SEED = 20, 0
+
+# what all autoencoders of users' rows have in common; one cycle needs a tenth of the epochs of a constant rate
+_ROWS: dict[str, list[Any]] = {
+    "epochs": [30],
+    "schedule": ["one_cycle"],
+    "patience": [None],
+    "presence": [True, False],
+    "input_dropout": [0.1, 0.2, 0.3, 0.5],
+    "learn_from": ["all", "dropped"],
+    "l2": [2e-4, 1e-3, 2e-3, 4e-3, 8e-3],
+}
+
+SPACES: dict[str, dict[str, list[Any]]] = {
+    "mult_vae": {
+        **_ROWS,
+        "hidden": [(200,), (400,), (600,)],
+        "latent": [100, 200],
+        "beta": [0.02, 0.1, 0.2],
+        "kl_warmup": [0.2, 0.5],
+        "learning_rate": [1e-3, 2e-3, 4e-3],
+    },
+    "mult_dae": {
+        **_ROWS,
+        "latent": [100, 200, 400],
+        "learning_rate": [1e-3, 2e-3, 4e-3],
+    },
+    "cdae": {
+        **_ROWS,
+        "optimiser": ["adam"],
+        "batch_users": [500],
+        "width": [100, 200, 400],
+        "activation": ["sigmoid", "identity", "tanh"],
+        "tied": [True, False],
+        "user_dropout": [0.1, 0.5],
+        "learning_rate": [1e-3, 3e-3, 1e-2],
+    },
+    "macrid_vae": {
+        **_ROWS,
+        "concepts": [1, 2, 4],
+        "latent": [50, 100, 200],
+        "beta": [0.02, 0.1, 0.2],
+        "learning_rate": [1e-3, 3e-3],
+    },
+    "rec_vae": {
+        **_ROWS,
+        # four passes each
+        "epochs": [10],
+        "hidden": [200, 400],
+        "layers": [1, 2, 3],
+        "gamma": [0.0005, 0.0015, 0.005],
+        "learning_rate": [5e-4, 1e-3, 2e-3],
+    },
+}
+
+
+def trials(model: str) -> list[dict[str, Any]]:
+    """Settings of each trial; {} is the default preset."""
+    return draw(SPACES[model], TRIALS, SEED)
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:] or SPACES:
+        for number, settings in enumerate(trials(wanted)):
+            print(wanted, number, json.dumps(settings))
