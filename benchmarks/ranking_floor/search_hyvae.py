@@ -42,7 +42,8 @@ def run(model: str, parts: tuple[Ratings, Ratings, Ratings], settings: dict[str,
     """One trial, measured."""
     train, valid, test = parts
     try:
-        recommender = Recommender(model, preset="ranking", **settings).fit(train, valid, seed=0, progress=False)
+        changes = {**spaces.LENGTH[model], **settings}
+        recommender = Recommender(model, preset="ranking", **changes).fit(train, valid, seed=0, progress=False)
     except TrainingError as error:
         return {"failed": str(error)}
 

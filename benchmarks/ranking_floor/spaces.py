@@ -84,7 +84,6 @@ OURS: dict[str, dict[str, list[Any]]] = {
         "beta": [0.05, 0.1, 0.2, 0.5],
         "kl_warmup": [0.1, 0.3, 0.855],
         "batch_users": [256, 512, 1024],
-        "epochs": [60],
     },
     "mult_dae": {
         "learning_rate": [5e-4, 1e-3, 2e-3],
@@ -92,7 +91,6 @@ OURS: dict[str, dict[str, list[Any]]] = {
         "latent": [64, 128, 200],
         "input_dropout": [0.3, 0.5, 0.7, 0.8],
         "batch_users": [256, 512, 1024],
-        "epochs": [60],
     },
     "cdae": {
         "optimiser": ["adam"],
@@ -104,7 +102,6 @@ OURS: dict[str, dict[str, list[Any]]] = {
         "negatives": [None],
         "l2": [2e-5, 2e-4, 1e-3],
         "batch_users": [128, 256, 512],
-        "epochs": [60],
     },
     "rec_vae": {
         "learning_rate": [5e-4, 1e-3, 2e-3],
@@ -113,7 +110,6 @@ OURS: dict[str, dict[str, list[Any]]] = {
         "input_dropout": [0.3, 0.5, 0.7],
         "gamma": [0.0025, 0.0035, 0.005, 0.01],
         "batch_users": [128, 256, 512],
-        "epochs": [15],
     },
     "macrid_vae": {
         "learning_rate": [1e-3, 2e-3, 5e-3],
@@ -124,8 +120,15 @@ OURS: dict[str, dict[str, list[Any]]] = {
         "beta": [0.05, 0.2, 0.5],
         "kl_warmup": [0.05, 0.2],
         "batch_users": [128, 256, 512],
-        "epochs": [40],
     },
+}
+# how long ours train: about the seconds of `CAPS`
+LENGTH = {
+    "mult_vae": {"epochs": 50, "patience": 8},
+    "mult_dae": {"epochs": 50, "patience": 8},
+    "cdae": {"epochs": 50, "patience": 8},
+    "rec_vae": {"epochs": 15, "patience": 4},
+    "macrid_vae": {"epochs": 40, "patience": 8},
 }
 # RecBole's name of each
 THEIRS = {
