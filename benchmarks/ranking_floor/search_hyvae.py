@@ -71,6 +71,8 @@ def main(names: list[str]) -> None:
         "protocol": protocol.ABOUT,
     }
     torch.set_num_threads(1)
+    # as on RecBole's side
+    torch.set_float32_matmul_precision("medium")
     for model in names or spaces.OURS:
         search(path_of(model), {"model": model, **about}, spaces.trials(model), partial(run, model, parts))
 

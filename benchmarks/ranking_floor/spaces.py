@@ -112,10 +112,10 @@ OURS: dict[str, dict[str, list[Any]]] = {
         "batch_users": [128, 256, 512],
     },
     "macrid_vae": {
-        "learning_rate": [1e-3, 2e-3, 5e-3],
+        "learning_rate": [1e-3, 2e-3, 3e-3],
         "latent": [64, 128, 200],
         "concepts": [2, 3, 5, 7],
-        "temperature": [0.05, 0.1, 0.2],
+        "temperature": [0.1, 0.2],
         "input_dropout": [0.3, 0.5, 0.7],
         "beta": [0.05, 0.2, 0.5],
         "kl_warmup": [0.05, 0.2],
@@ -127,7 +127,7 @@ LENGTH = {
     "mult_vae": {"epochs": 50, "patience": 8},
     "mult_dae": {"epochs": 50, "patience": 8},
     "cdae": {"epochs": 50, "patience": 8},
-    "rec_vae": {"epochs": 15, "patience": 4},
+    "rec_vae": {"epochs": 25, "patience": 5},
     "macrid_vae": {"epochs": 40, "patience": 8},
 }
 # RecBole's name of each

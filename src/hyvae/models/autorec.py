@@ -31,7 +31,9 @@ class AutoRecConfig(Config):
     width: int = Field(500, gt=0, description="units of the code")
     activation: Literal["sigmoid", "tanh", "identity"] = Field("sigmoid", description="g, of the code")
     center: Literal["none", "global", "biases"] = Field(
-        "none", description="subtracted from ratings: nothing, their mean, or mean + user and item effects"
+        "none",
+        description="subtracted from ratings: nothing, their mean, or mean + user and item effects, which then "
+        "stand in for the output biases b",
     )
     bias_shrinkage: float = Field(5.0, gt=0, description="ratings at the mean added to each user and item effect")
     row_scaling: bool = Field(False, description="divide the input sums by √(n + 1), n the number of ratings")
@@ -44,12 +46,12 @@ class AutoRecConfig(Config):
 class Layers(nn.Module):
     """V, μ, W and b of eq. 1–2: a row of V and of W, and an output bias, for each of `n` places of a rating vector."""
 
-    def __init__(self, n: int, width: int) -> None:
+    def __init__(self, n: int, width: int, biases: bool) -> None:
         super().__init__()
         self.inputs = nn.Parameter(torch.empty(n, width))
         self.hidden_bias = nn.Parameter(torch.zeros(width))
         self.outputs = nn.Parameter(torch.empty(n, width))
-        self.output_bias = nn.Parameter(torch.zeros(n))
+        self.output_bias = nn.Parameter(torch.zeros(n)) if biases else None
         for table in (self.inputs, self.outputs):
             nn.init.xavier_normal_(table)
 
@@ -100,9 +102,11 @@ class AutoRec(RatingModel):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("item_effect", torch.zeros(n_items))
         self.register_buffer("user_effect", torch.zeros(n_users))
+        # shrunk effects, which a free bias on top would undo
+        biases = config.center != "biases"
         # an item's column has one place a user, a user's row one an item
-        self.by_user = Layers(n_users, config.width) if config.rows == "items" else None
-        self.by_item = Layers(n_items, config.width) if config.rows == "users" else None
+        self.by_user = Layers(n_users, config.width, biases) if config.rows == "items" else None
+        self.by_item = Layers(n_items, config.width, biases) if config.rows == "users" else None
 
     # -- encoding -------------------------------------------------------------------------------------
 
@@ -160,16 +164,13 @@ class AutoRec(RatingModel):
         if self.by_item is not None:
             code = self._code(self.by_item, centred, block.pattern)
             predicted = sampled_product(code, self.by_item.outputs, asked.pattern)
-            predicted = predicted + at_columns(self.by_item.output_bias, asked.pattern)
+            if self.by_item.output_bias is not None:
+                predicted = predicted + at_columns(self.by_item.output_bias, asked.pattern)
         else:
-            assert self.by_user is not None
-            if targets is None:
-                assert block.users is not None
-                outputs, bias = self.by_user.outputs[block.users], self.by_user.output_bias[block.users]
-            else:
-                # validation users need not be training users
-                outputs, bias = regressions(centred, shared["codes"], block.pattern, self.config.l2)
-            predicted = sampled_product(outputs, shared["codes"], asked.pattern) + bias[asked.pattern.row]
+            outputs, bias = self._user_outputs(block, centred, shared["codes"], learnt=targets is None)
+            predicted = sampled_product(outputs, shared["codes"], asked.pattern)
+            if bias is not None:
+                predicted = predicted + bias[asked.pattern.row]
         return {"rec": (wanted - predicted).square().sum() / total}
 
     def penalties(self) -> dict[str, float]:
@@ -184,11 +185,13 @@ class AutoRec(RatingModel):
     @torch.no_grad()
     def recover_training_state(self, train: RatingBlock) -> dict[str, Tensor]:
         """The outputs: from the item rows, or from the training ratings."""
-        if self.by_item is not None:
-            bias = self.item_bias - self.item_effect
-            return {"by_item.outputs": self.item_rows[:, :-1], "by_item.output_bias": bias}
-        outputs, bias = self._regressions(train, self._effect(train))
-        return {"by_user.outputs": outputs, "by_user.output_bias": bias}
+        bias: Tensor | None = self.item_bias - self.item_effect
+        name, outputs = "by_item", self.item_rows[:, :-1]
+        if self.by_user is not None:
+            centred = self._centred(train, self._effect(train))
+            name, (outputs, bias) = "by_user", self._user_outputs(train, centred, self.item_rows[:, :-1])
+        biases = {} if bias is None or self.config.center == "biases" else {f"{name}.output_bias": bias}
+        return {f"{name}.outputs": outputs, **biases}
 
     @torch.no_grad()
     def finish(self, train: RatingBlock) -> None:
@@ -199,13 +202,25 @@ class AutoRec(RatingModel):
             self.item_rows[:, :-1] = self._item_codes(self.by_user, train)
         elif self.by_item is not None:
             self.item_rows[:, :-1] = self.by_item.outputs
-            self.item_bias += self.by_item.output_bias
+            if self.by_item.output_bias is not None:
+                self.item_bias += self.by_item.output_bias
 
     # -- answering ------------------------------------------------------------------------------------
 
-    def _regressions(self, block: RatingBlock, effect: Tensor) -> tuple[Tensor, Tensor]:
-        centred = self._centred(block, effect)
-        return regressions(centred, self.item_rows[:, :-1], block.pattern, self.config.l2)
+    def _user_outputs(
+        self, block: RatingBlock, centred: Tensor, codes: Tensor, learnt: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """W and b of users, (n_rows, width) and (n_rows,): those that training learns, or the best for their ratings.
+
+        Answers are from the best, for anybody; validation users need not be training users either.
+        """
+        assert self.by_user is not None
+        bias = self.by_user.output_bias
+        if not learnt:
+            outputs, best = regressions(centred, codes, block.pattern, self.config.l2, bias is not None)
+            return outputs, None if bias is None else best
+        assert block.users is not None
+        return self.by_user.outputs[block.users], None if bias is None else bias[block.users]
 
     @torch.no_grad()
     def encode(self, block: RatingBlock) -> Tensor:
@@ -214,11 +229,13 @@ class AutoRec(RatingModel):
         The last column is what is the same for all items: the user's bias, and what centring took away.
         """
         effect = self._effect(block)
+        centred, offset = self._centred(block, effect), self.mean + effect
         if self.by_item is not None:
-            code, bias = self._code(self.by_item, self._centred(block, effect), block.pattern), torch.zeros_like(effect)
+            code = self._code(self.by_item, centred, block.pattern)
         else:
-            code, bias = self._regressions(block, effect)
-        return torch.cat([code, (bias + self.mean + effect).unsqueeze(1)], 1)
+            code, bias = self._user_outputs(block, centred, self.item_rows[:, :-1])
+            offset = offset if bias is None else offset + bias
+        return torch.cat([code, offset.unsqueeze(1)], 1)
 
     @property
     def encodes_items(self) -> bool:
@@ -240,11 +257,13 @@ class AutoRec(RatingModel):
 
 
 @torch.no_grad()
-def regressions(values: Tensor, codes: Tensor, pattern: SparsePattern, strength: float) -> tuple[Tensor, Tensor]:
+def regressions(
+    values: Tensor, codes: Tensor, pattern: SparsePattern, strength: float, intercept: bool = True
+) -> tuple[Tensor, Tensor]:
     """w_u, b_u = argmin Σ_i (r_ui − ⟨w, h_i⟩ − b)² + λ‖w‖² for each row, exactly; zero for a row without entries.
 
     What I-AutoRec's loss asks of a user's outputs, given the codes. The bias is free, so codes are taken less their
-    mean over the row's items.
+    mean over the row's items; without `intercept` it is 0.
 
     Parameters
     ----------
@@ -268,7 +287,8 @@ def regressions(values: Tensor, codes: Tensor, pattern: SparsePattern, strength:
         # in double, as λ may be small against many codes
         H, r = codes[pattern.col[begin:end]].double(), values[begin:end].double()
         mean_code, mean_value = H.mean(0), r.mean()
-        H, r = H - mean_code, r - mean_value
+        if intercept:
+            H, r = H - mean_code, r - mean_value
         few = end - begin < codes.shape[1]
         # (H'H + λI)⁻¹H' = H'(HH' + λI)⁻¹: of the two matrices, the smaller
         gram = H @ H.T if few else H.T @ H
@@ -276,5 +296,7 @@ def regressions(values: Tensor, codes: Tensor, pattern: SparsePattern, strength:
         moment = r if few else H.T @ r
         solved = torch.cholesky_solve(moment.unsqueeze(1), torch.linalg.cholesky(gram)).squeeze(1)
         w = H.T @ solved if few else solved
-        outputs[row], bias[row] = w, mean_value - w @ mean_code
+        outputs[row] = w
+        if intercept:
+            bias[row] = mean_value - w @ mean_code
     return outputs, bias

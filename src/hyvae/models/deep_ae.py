@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import linear, selu
+from torch.utils.checkpoint import checkpoint
 
 from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan, Widths
 from hyvae.models.feedback import Feedback, FeedbackConfig, RowAutoencoder, Rows
-from hyvae.nn.dense import xavier_linear
+from hyvae.nn.dense import Linear, xavier_linear
 from hyvae.nn.hiding import dropout
 from hyvae.nn.rows import ItemHead, RowLayer
 from hyvae.nn.sparse import at_columns, sampled_product
+
+# answers for all items at a time: 16 MB of float32
+_ANSWERS = 1 << 22
 
 
 class DeepAEConfig(FeedbackConfig):
@@ -34,6 +38,26 @@ class DeepAEConfig(FeedbackConfig):
     refeeds: int = Field(1, ge=0, description="times that a batch's answers are fed in again, each a step (§ 2.2)")
     row_scaling: bool = Field(False, description="divide a row's inputs by the root of their number; published: not")
     input_dropout: float = Field(0.0, ge=0, lt=1, description="share of a user's inputs that a step drops")
+    l2: float = Field(0.0, ge=0, description="weight of all summed squared weights against the mean squared error")
+
+
+class _Answers(NamedTuple):
+    """What was said of some users and all items; not written out, for it may be large.
+
+    Attributes
+    ----------
+    code : (n_rows, width) tensor
+    rows : (n_items, width) tensor
+    bias : (n_items,) tensor
+    """
+
+    code: Tensor
+    rows: Tensor
+    bias: Tensor
+
+    def of(self, users: slice) -> Tensor:
+        """Of some of the users, (n, n_items)."""
+        return torch.addmm(self.bias, self.code[users], self.rows.T)
 
 
 class DeepAE(RowAutoencoder, RatingModel):
@@ -45,9 +69,13 @@ class DeepAE(RowAutoencoder, RatingModel):
     Config: ClassVar[type[Config]] = DeepAEConfig
     presets: ClassVar[dict[str, Preset]] = {
         "default": Preset(
+            DeepAEConfig(row_scaling=True, input_dropout=0.5, learn_from="dropped", l2=3e-5),
+            TrainingPlan(learning_rate=2e-3, schedule="one_cycle", epochs=10, batch_users=500, patience=None),
+        ),
+        "published": Preset(
             DeepAEConfig(),
             TrainingPlan(optimiser="sgd", learning_rate=0.005, epochs=100, batch_users=128, patience=10),
-        )
+        ),
     }
 
     config: DeepAEConfig
@@ -63,7 +91,7 @@ class DeepAE(RowAutoencoder, RatingModel):
         self.head = ItemHead(n_items, c.hidden[0])
         if c.tied:
             for layer in self.decoder:
-                layer.weight = None
+                layer.register_parameter("weight", None)
             self.head.rows = self.inputs.table
 
     # -- the network ----------------------------------------------------------------------------------
@@ -75,13 +103,10 @@ class DeepAE(RowAutoencoder, RatingModel):
             hidden = selu(layer(hidden))
         hidden = dropout(hidden, self.config.code_dropout, self.training)
         for layer, mirrored in zip(self.decoder, reversed(self.encoder), strict=True):
-            weight = mirrored.weight.T if layer.weight is None else layer.weight
-            hidden = selu(linear(hidden, weight, layer.bias))
+            assert isinstance(layer, Linear)
+            assert isinstance(mirrored, Linear)
+            hidden = selu(linear(hidden, mirrored.weight.T, layer.bias) if self.config.tied else layer(hidden))
         return hidden
-
-    def _everything(self, code: Tensor) -> Tensor:
-        """Centred ratings of all items, (n_rows, n_items)."""
-        return torch.addmm(self.head.bias, code, self.head.rows.T)
 
     def _fed(self, ratings: Tensor) -> Tensor:
         """First layer's sums for rows that have a rating of every item, (n_rows, n_items) in."""
@@ -107,18 +132,32 @@ class DeepAE(RowAutoencoder, RatingModel):
         return {"rec": self._error(code, rows, step, targets)}
 
     def losses(self, block: RatingBlock, shared: Shared, step: Step) -> Iterator[LossParts]:
-        """The loss, and then that of a fixed point: f(y) should be y, for the answers y = f(x) (§ 2.2).
-
-        The second needs users × items numbers of the block at hand, and no more.
-        """
+        """The loss, and then that of a fixed point: f(y) should be y, for the answers y = f(x) (§ 2.2)."""
         rows = self.feedback.rows(block, corrupted=True)
         code = self._coded(self.inputs(rows.pattern, rows.values, rows.kept))
-        answers = self._everything(code).detach() if self.config.refeeds else code
-        yield {"rec": self._error(code, rows, step)}
+        parts = {"rec": self._error(code, rows, step)}
         for _ in range(self.config.refeeds):
-            again = self._everything(self._coded(self._fed(answers)))
-            yield {"refeed": (again - answers).square().sum() / (step.n_users * self.n_items)}
-            answers = again.detach()
+            # the step that comes now must not change what was said
+            answers = _Answers(code.detach(), self.head.rows.detach().clone(), self.head.bias.detach().clone())
+            yield parts
+            error, code = self._refed(answers)
+            parts = {"refeed": error / (step.n_users * self.n_items)}
+        yield parts
+
+    def _refed(self, answers: _Answers) -> tuple[Tensor, Tensor]:
+        """Σ (y − f(y))² over users and all items, and what the head was given for it."""
+        size = max(1, _ANSWERS // self.n_items)
+        pieces = [slice(start, start + size) for start in range(0, len(answers.code), size)]
+        if len(pieces) == 1:
+            return self._refed_piece(answers, pieces[0])
+        # users × items numbers of one piece at a time; the backward pass computes them again
+        done = [checkpoint(self._refed_piece, answers, piece, use_reentrant=False) for piece in pieces]
+        return torch.stack([error for error, _ in done]).sum(), torch.cat([code for _, code in done])
+
+    def _refed_piece(self, answers: _Answers, users: slice) -> tuple[Tensor, Tensor]:
+        wanted = answers.of(users)
+        code = self._coded(self._fed(wanted))
+        return (torch.addmm(self.head.bias, code, self.head.rows.T) - wanted).square().sum(), code
 
     # -- answering ------------------------------------------------------------------------------------
 

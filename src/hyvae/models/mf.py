@@ -91,8 +91,12 @@ class MF(RatingModel):
         }
 
     def penalties(self) -> dict[str, float]:
-        """λ/2 of the item vectors, in the unit of the loss: a user's mean."""
-        return {"item_vectors": self.config.strength / (2 * float(self.n_training))}
+        """λ/2 of the item vectors, in the unit of the loss: a user's mean.
+
+        What is learnt beside the fitted effects is held back as they are: rare items would forget their shrinkage.
+        """
+        unit = 2 * float(self.n_training)
+        return {"item_vectors": self.config.strength / unit, "offset": self.config.bias_shrinkage / unit}
 
     @torch.no_grad()
     def finish(self, train: RatingBlock) -> None:

@@ -200,16 +200,18 @@ def html(comparison: Comparison) -> str:
     titles = ("model", *(_title(comparison, metric) for metric in METRICS))
     marked = [[strong(cell.text) if cell.best else cell.text for cell in row] for row in rows]
     note = f'<p class="note">{text(explanation(comparison))} Bold: the best of a column.</p>'
-    tables = [card("Means", table("Means", _all_means(comparison, strong), titles))]
+    tables = [card("Means", table("Means", _all_means(comparison, strong), titles, whole=True))]
     differences = _all_differences(comparison)
     if differences:
         name = f"Differences to {comparison.summary.reference}"
-        tables.append(card(name, table(name, differences, titles)))
+        tables.append(card(name, table(name, differences, titles, whole=True)))
     facts = card("The numbers", table("Provenance", _facts(comparison)))
     return document(
         _heading(comparison),
         f"<header><h1>{text(_heading(comparison))}</h1></header>",
-        _full_width("results", "Results", f'<div class="card">{table("Results", marked, heads)}</div>', note),
+        _full_width(
+            "results", "Results", f'<div class="card">{table("Results", marked, heads, whole=True)}</div>', note
+        ),
         _forest(comparison),
         _full_width("metrics", "All metrics", *tables),
         _full_width("provenance", "Provenance", facts),

@@ -60,15 +60,21 @@ def card(title: str, *parts: str, wide: bool = False) -> str:
     return f'<div class="card{" wide" if wide else ""}"><h3>{text(title)}</h3>{"".join(parts)}</div>'
 
 
-def table(label: str, rows: Iterable[Sequence[Any]], columns: Sequence[str] = ()) -> str:
-    """A table in a box that scrolls by itself; the first cell of a row is its heading, numbers stand flush right."""
+def table(label: str, rows: Iterable[Sequence[Any]], columns: Sequence[str] = (), whole: bool = False) -> str:
+    """A table in a box that scrolls by itself; the first cell of a row is its heading, numbers stand flush right.
+
+    Parameters
+    ----------
+    whole : bool
+        Break no cell into lines: for numbers with their intervals.
+    """
     heads = "".join(f'<th scope="col">{text(column)}</th>' for column in columns)
     body = "".join(
         f'<tr><th scope="row">{text(first)}</th>' + "".join(f"<td>{text(cell)}</td>" for cell in rest) + "</tr>"
         for first, *rest in rows
     )
     begin = f"<table><thead><tr>{heads}</tr></thead>" if columns else '<table class="facts">'
-    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">'
+    box = f'<div class="scroll{" whole" if whole else ""}" tabindex="0" role="region" aria-label="{text(label)}">'
     return f"{box}{begin}<tbody>{body}</tbody></table></div>"
 
 
