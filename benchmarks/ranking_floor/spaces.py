@@ -77,13 +77,14 @@ SPACES: dict[str, dict[str, list[Any]]] = {
 
 OURS: dict[str, dict[str, list[Any]]] = {
     "mult_vae": {
-        "learning_rate": [5e-4, 1e-3, 2e-3],
-        "hidden": [(200,), (400,), (600,)],
+        "schedule": ["one_cycle"],
+        "learning_rate": [2e-3, 4e-3],
+        "hidden": [(200,), (400,)],
         "latent": [64, 100, 200],
-        "input_dropout": [0.3, 0.5, 0.7],
-        "beta": [0.05, 0.1, 0.2, 0.5],
-        "kl_warmup": [0.1, 0.3, 0.855],
-        "batch_users": [256, 512, 1024],
+        "input_dropout": [0.5, 0.7],
+        "beta": [0.1, 0.2, 0.3, 0.5],
+        "kl_warmup": [0.3, 0.855],
+        "batch_users": [256, 512],
     },
     "mult_dae": {
         "learning_rate": [5e-4, 1e-3, 2e-3],

@@ -30,13 +30,13 @@ SMALL = {"width": 8, "l2": 2.0, "epochs": 40, "learning_rate": 0.01}
 
 
 class TestItems(ModelContract):
-    model = "autorec"
+    model, preset = "autorec", "published"
     settings = SMALL
 
 
 class TestItemsCentred(ModelContract):
     model = "autorec"
-    settings = {**SMALL, "center": "biases", "row_scaling": True, "input_dropout": 0.3}  # noqa: RUF012
+    settings = {**SMALL, "input_dropout": 0.3}  # noqa: RUF012
 
 
 class TestUsers(ModelContract):
@@ -60,7 +60,7 @@ class Case:
     """The model on `ratings`, and the same in numpy."""
 
     def __init__(self, ratings, monkeypatch, settings):
-        self.model, self.block = build("autorec", ratings, **{"width": 6, "l2": 0.7, **settings})
+        self.model, self.block = build("autorec", ratings, "published", **{"width": 6, "l2": 0.7, **settings})
         self.config = self.model.config
         self.R, self.M = dense_ratings(ratings)
         self.K = np.zeros_like(self.R)
@@ -102,13 +102,13 @@ class TestEquations:
 
     @modes
     def test_rows_without_ratings_are_answered(self, small_ratings, rows):
-        model, _ = build("autorec", small_ratings, rows=rows, width=6)
+        model, _ = build("autorec", small_ratings, "published", rows=rows, width=6)
         empty = Ratings.empty(small_ratings.users, small_ratings.items, small_ratings.scale)
         assert np.isfinite(predictions(model, double(rating_block(empty)))).all()
 
     @modes
     def test_validation_is_without_dropout_and_in_the_unit_of_training(self, small_ratings, rows):
-        model, block = build("autorec", small_ratings, rows=rows, width=6, input_dropout=0.5)
+        model, block = build("autorec", small_ratings, "published", rows=rows, width=6, input_dropout=0.5)
         step = step_of(block, n_targets=block.pattern.nnz)
         model.eval()
         with torch.no_grad():
@@ -141,7 +141,7 @@ class TestRegressions:
 
     def test_are_what_the_loss_asks_for(self, small_ratings):
         # at them the gradient of the outputs vanishes, that of their penalty included: λ has the same unit in both
-        model, block = build("autorec", small_ratings, width=6, l2=0.7)
+        model, block = build("autorec", small_ratings, "published", width=6, l2=0.7)
         state = model.state_dict()
         predictions(model, block)
         state.update(model.recover_training_state(block))
@@ -156,7 +156,7 @@ class TestRegressions:
 class TestNewItems:
     @pytest.mark.parametrize("center", ["none", "global"])
     def test_have_the_codes_that_they_would_have_in_training(self, small_ratings, center):
-        model, block = build("autorec", small_ratings, width=6, center=center)
+        model, block = build("autorec", small_ratings, "published", width=6, center=center)
         predictions(model, block)
         t = block.pattern.transpose
         columns = RatingBlock(
@@ -196,7 +196,7 @@ def test_any_plan_trains_it(parts, rows, plan):
 
 @modes
 def test_blocks_of_a_step_add_up(small_ratings, rows):
-    model, block = build("autorec", small_ratings, rows=rows, width=6)
+    model, block = build("autorec", small_ratings, "published", rows=rows, width=6)
     step = step_of(block)
     with torch.no_grad():
         shared = model.shared(block, step)
@@ -219,8 +219,8 @@ def test_a_run_leaves_out_the_outputs_and_an_update_has_them_again(small_ratings
     assert again.training.epochs[0].parts["rec"] < 1.1 * fitted.training.epochs[-1].parts["rec"]
 
 
-def test_published_defaults():
-    config, plan = REGISTRY["autorec"].presets["default"]
+def test_published_settings():
+    config, plan = REGISTRY["autorec"].presets["published"]
     assert (config.rows, config.width, config.activation, config.center) == ("items", 500, "sigmoid", "none")
     assert (config.input_dropout, config.row_scaling) == (0.0, False)
     assert (plan.optimiser, plan.batch_users) == ("rprop", None)

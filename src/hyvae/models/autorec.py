@@ -23,7 +23,7 @@ ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "identity": lambda 
 
 
 class AutoRecConfig(Config):
-    """Settings of AutoRec; the defaults are the published ones where the paper names any."""
+    """Settings of AutoRec; the fields' defaults are the published ones where the paper names any."""
 
     rows: Literal["items", "users"] = Field(
         "items", description="what is encoded: an item's ratings by all users, or a user's of all items"
@@ -65,15 +65,19 @@ class AutoRec(RatingModel):
     Config: ClassVar[type[Config]] = AutoRecConfig
     presets: ClassVar[dict[str, Preset]] = {
         "default": Preset(
-            AutoRecConfig(),
+            AutoRecConfig(width=100, center="biases", row_scaling=True, l2=4.0),
             TrainingPlan(
-                optimiser="rprop", learning_rate=1e-3, epochs=100, batch_users=None, validate_every=10, patience=3
+                learning_rate=0.02, schedule="one_cycle", epochs=50, batch_users=None, validate_every=10, patience=None
             ),
         ),
         "user": Preset(
-            AutoRecConfig(rows="users"),
+            AutoRecConfig(rows="users", width=100, center="biases", row_scaling=True, input_dropout=0.5, l2=2.0),
+            TrainingPlan(learning_rate=0.005, schedule="one_cycle", epochs=40, batch_users=500, patience=None),
+        ),
+        "published": Preset(
+            AutoRecConfig(),
             TrainingPlan(
-                optimiser="rprop", learning_rate=1e-3, epochs=100, batch_users=None, validate_every=5, patience=5
+                optimiser="rprop", learning_rate=1e-3, epochs=200, batch_users=None, validate_every=10, patience=3
             ),
         ),
     }

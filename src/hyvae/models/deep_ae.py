@@ -28,7 +28,7 @@ _ANSWERS = 1 << 22
 
 
 class DeepAEConfig(FeedbackConfig):
-    """Settings of DeepAE; the defaults are the published ones, but for centring."""
+    """Settings of DeepAE; the fields' defaults are the published ones, but for centring."""
 
     likelihood: Literal["gaussian"] = Field("gaussian", description="masked squared error of ratings")
     hidden: Widths = Field((512, 512), min_length=1, description="widths between the items and the code")
