@@ -1,43 +1,21 @@
 """The command line as a user meets it: output, exit codes, one line on a mistake."""
 
-import io
 import json
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 import pytest
+from command import hyvae
 
-from hyvae.cli import main
 from hyvae.cli.answering import print_recommendations
 from hyvae.errors import RunError
 from hyvae.recommender import Recommendation, Recommender
 
 EPOCHS = ("--set", "epochs=4", "--set", "hidden=8", "--set", "latent=4", "--set", "deep_layers=4")
-
-
-class Done(NamedTuple):
-    stdout: str
-    stderr: str
-
-
-def hyvae(*arguments: object, code: int = 0) -> Done:
-    """Run a command in this process: an import of torch for each would take longer than all commands together."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["hyvae", *map(str, arguments)])
-        try:
-            main()
-            returned = 0
-        except SystemExit as exit_:
-            returned = int(exit_.code or 0)
-    assert returned == code, err.getvalue() + out.getvalue()
-    return Done(out.getvalue(), err.getvalue())
 
 
 def test_the_installed_command_is_a_real_process_with_an_exit_code(tmp_path: Path):

@@ -7,41 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from command import hyvae
 from rich.console import Console
 
-from hyvae.cli import compare, main
+from hyvae.cli import compare
 from hyvae.evaluation import Standing
 from hyvae.evaluation.cells import compute_cell
 from hyvae.ratings import Ratings
 from hyvae.recommender import Recommender
 
 SMALL = [f"--set=hyvae.{setting}" for setting in ("epochs=2", "hidden=8", "latent=4", "deep_layers=4")]
-
-
-class Done(NamedTuple):
-    stdout: str
-    stderr: str
-
-
-def hyvae(*arguments: object, code: int = 0) -> Done:
-    """Run a command in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["hyvae", *map(str, arguments)])
-        try:
-            main()
-            returned = 0
-        except SystemExit as exit_:
-            returned = int(exit_.code or 0)
-    assert returned == code, err.getvalue() + out.getvalue()
-    return Done(out.getvalue(), err.getvalue())
 
 
 @pytest.fixture

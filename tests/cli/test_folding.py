@@ -1,19 +1,15 @@
 """fold-in, forget, and train --from, --all, --report and --split, as a user meets them."""
 
-import io
 import json
 import os
-import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 import pytest
+from command import hyvae
 
-from hyvae.cli import main
 from hyvae.recommender import Recommender
 from hyvae.runs import read_run
 from hyvae.training import checkpoint_path
@@ -21,25 +17,6 @@ from hyvae.training import checkpoint_path
 SMALL = ("--set", "epochs=4", "--set", "hidden=8", "--set", "latent=3", "--set", "deep_layers=4", "--threads", 1)
 # occurs nowhere by chance, not even in compressed bytes
 SECRET = "zq-Wilhelmine-8841"
-
-
-class Done(NamedTuple):
-    stdout: str
-    stderr: str
-
-
-def hyvae(*arguments: object, code: int = 0) -> Done:
-    """Run a command in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["hyvae", *map(str, arguments)])
-        try:
-            main()
-            returned = 0
-        except SystemExit as stop:
-            returned = int(stop.code or 0)
-    assert returned == code, err.getvalue() + out.getvalue()
-    return Done(" ".join(out.getvalue().split()), err.getvalue())
 
 
 def speaks_json(*arguments: object) -> dict:
@@ -125,7 +102,7 @@ def pairs(ratings) -> dict:
 class TestFoldIn:
     def test_it_says_what_it_did(self, run: Path, files: Path, tmp_path: Path):
         done = hyvae("fold-in", run, files / "new.csv", "--out", tmp_path / "other")
-        assert done.stdout.startswith("5 ratings folded in (2 new users, 2 new items); run written to ")
+        assert done.said.startswith("5 ratings folded in (2 new users, 2 new items); run written to ")
         assert speaks_json("fold-in", run, files / "new.csv") == {
             "run": str(run),
             "ratings": 5,
@@ -269,10 +246,10 @@ class TestForget:
     def test_it_says_what_remains(self, run: Path):
         taught = sum(pair[0] in (SECRET, "u01") for pair in pairs(read_run(run).history))
         done = hyvae("forget", run, "--user", SECRET, "--user", "u01", "--user", SECRET)
-        assert done.stdout.startswith(f"2 forgotten; run written to {run}. What remains: what was learnt")
-        assert f"({taught} in the history)" in done.stdout
-        assert "training again without them" in done.stdout
-        assert "checkpoint" not in done.stdout
+        assert done.said.startswith(f"2 forgotten; run written to {run}. What remains: what was learnt")
+        assert f"({taught} in the history)" in done.said
+        assert "training again without them" in done.said
+        assert "checkpoint" not in done.said
         assert provenance(run)["forgotten_users"] == 2
         content = speaks_json("forget", run, "--user", "u02")
         assert content["forgotten"] == ["u02"]
@@ -282,7 +259,7 @@ class TestForget:
     def test_a_checkpoint_that_knew_them_is_pointed_out(self, run: Path):
         checkpoint_path(run).write_bytes(b"")
         done = hyvae("forget", run, "--user", SECRET)
-        assert done.stdout.replace(" ", "").endswith("run.checkpointisofatrainingthatknewthem:removeit.")
+        assert done.said.replace(" ", "").endswith("run.checkpointisofatrainingthatknewthem:removeit.")
 
     def test_they_are_unknown_then(self, run: Path):
         hyvae("forget", run, "--user", SECRET)
@@ -454,22 +431,22 @@ class TestFrom:
 
     def test_resume_says_when_it_is_complete(self, run: Path, files: Path, tmp_path: Path):
         command = ("train", files / "more.csv", "--out", tmp_path / "next", "--from", run, "--threads", 1)
-        assert hyvae(*command, "--resume").stdout.startswith("trained")
+        assert hyvae(*command, "--resume").said.startswith("trained")
         before = contents(tmp_path / "next")
-        assert "is complete" in hyvae(*command, "--resume").stdout
+        assert "is complete" in hyvae(*command, "--resume").said
         assert contents(tmp_path / "next") == before
         for other in (("--seed", 1), ("--all",), ("--set", "epochs=2")):
-            assert hyvae(*command, *other, "--resume").stdout.startswith("trained")
+            assert hyvae(*command, *other, "--resume").said.startswith("trained")
             hyvae(*command)
         hyvae("train", files / "old.csv", "--out", run, "--seed", 5, *SMALL)
-        assert hyvae(*command, "--resume").stdout.startswith("trained"), "it begins at other weights now"
+        assert hyvae(*command, "--resume").said.startswith("trained"), "it begins at other weights now"
 
 
 class TestReport:
     def test_it_lies_in_the_run_which_can_be_replaced(self, files: Path, tmp_path: Path):
         command = ("train", files / "old.csv", "--out", tmp_path / "run", *SMALL)
         done = hyvae(*command, "--report")
-        assert done.stdout.replace(" ", "").endswith("run/report.html")
+        assert done.said.replace(" ", "").endswith("run/report.html")
         page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
         assert page.lstrip().lower().startswith("<!doctype html>")
         hyvae("evaluate", tmp_path / "run")
@@ -526,7 +503,7 @@ class TestSplits:
         assert len(content.history) + sum(map(len, content.held_out.values())) == 500
         assert trained["provenance"]["train"]["ratings"] < len(content.history)
         resumed = ("train", files / "old.csv", "--out", tmp_path / "run", "--split", "user", *SMALL, "--resume")
-        assert "is complete" in hyvae(*resumed).stdout
+        assert "is complete" in hyvae(*resumed).said
 
     def test_an_update_of_one_by_user_keeps_its_targets(self, files: Path, tmp_path: Path):
         hyvae("train", files / "old.csv", "--out", tmp_path / "run", "--split", "user", *SMALL)
