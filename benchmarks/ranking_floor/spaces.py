@@ -3,8 +3,8 @@
 Trial 0 is the system's own default configuration; the others are drawn at random without replacement. The ranges are
 those of the papers and of RecBole's published searches, cut to what trains on one thread within `CAPS` seconds:
 MovieLens-1M has 6040 users, so a batch of 2048 is three steps an epoch. KL weights reach their cap within training,
-which they don't with RecBole's default of 200000 steps. Ours are the same ranges under our names, with as many epochs
-as take about those seconds, because our plans end by epochs and not by the clock.
+which they don't with RecBole's default of 200000 steps. Ours are such ranges under our names, with as many epochs as
+take about those seconds, because our plans end by epochs and not by the clock; a learning rate can then end with them.
 
     python benchmarks/ranking_floor/spaces.py [MODEL ...]       # what will be tried
 """
@@ -113,14 +113,15 @@ OURS: dict[str, dict[str, list[Any]]] = {
         "batch_users": [128, 256, 512],
     },
     "macrid_vae": {
-        "learning_rate": [1e-3, 2e-3, 3e-3],
-        "latent": [64, 128, 200],
-        "concepts": [2, 3, 5, 7],
+        "schedule": ["one_cycle"],
+        "learning_rate": [2e-3, 4e-3],
+        "latent": [128, 200],
+        "concepts": [3, 5, 7],
         "temperature": [0.1, 0.2],
-        "input_dropout": [0.3, 0.5, 0.7],
-        "beta": [0.05, 0.2, 0.5],
+        "input_dropout": [0.5, 0.7],
+        "beta": [0.2, 0.5],
         "kl_warmup": [0.05, 0.2],
-        "batch_users": [128, 256, 512],
+        "batch_users": [256, 512],
     },
 }
 # how long ours train: about the seconds of `CAPS`
