@@ -18,6 +18,16 @@ class TestUniform(ModelContract):
         error = rmse(fitted.predict_ratings(validation), validation.values)
         assert error > rmse(np.full(len(validation), train.values.mean()), validation.values)
 
+    @pytest.mark.parametrize("include_seen", [False, True])
+    def test_lists_are_the_best_by_brute_force(self, fitted, include_seen):
+        # many items have the same rating: any of them may stand there
+        user = self.known_user(fitted, 7)
+        items, scores = self.best_by_hand(fitted, user, fitted.history.n_items, include_seen)
+        wanted = dict(zip(items, scores.tolist(), strict=True))
+        lines = fitted.recommend(user, 10, include_seen=include_seen)
+        assert [line.score for line in lines] == scores[:10].tolist()
+        assert [wanted[line.item] for line in lines] == scores[:10].tolist()
+
 
 class TestNormal(TestUniform):
     settings = {"draw": "normal"}  # noqa: RUF012

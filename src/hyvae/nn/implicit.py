@@ -104,18 +104,22 @@ def sampled_logistic_loss(code: Tensor, rows: Tensor, bias: Tensor, taken: Spars
 
     A draw that the user did take counts for nothing.
     """
-    drawn, counts = draw_negatives(taken, negatives)
+    drawn, times = draw_negatives(taken, negatives)
     positive = sampled_product(code, rows, taken) + at_columns(bias, taken)
     negative = sampled_product(code, rows, drawn) + at_columns(bias, drawn)
-    return softplus(-positive).sum() + (counts.to(code.dtype) * softplus(negative)).sum()
+    return softplus(-positive).sum() + (times.to(code.dtype) * softplus(negative)).sum()
 
 
 def draw_negatives(taken: SparsePattern, negatives: int) -> tuple[SparsePattern, Tensor]:
-    """Items drawn uniformly for each row, `negatives` an entry, and which of them the row has not taken (n,) bool."""
-    n_items, device = taken.shape[1], taken.crow.device
-    items = torch.randint(n_items, (taken.nnz * negatives,), device=device)
-    drawn = SparsePattern(taken.shape, taken.crow * negatives, items.int())
-    keys = taken.row * n_items + taken.col
-    wanted = drawn.row * n_items + items
-    place = torch.searchsorted(keys, wanted).clamp_max(max(taken.nnz - 1, 0))
-    return drawn, (keys[place] != wanted) if taken.nnz else torch.ones(0, dtype=torch.bool, device=device)
+    """Items drawn uniformly for each row, `negatives` an entry: each once, and how often it counts, (n,) int64.
+
+    That is as often as it was drawn, and never where the row has taken it.
+    """
+    (n_rows, n_items), device = taken.shape, taken.crow.device
+    rows = taken.row.repeat_interleave(negatives)
+    drawn = rows * n_items + torch.randint(n_items, (len(rows),), device=device)
+    keys, times = drawn.unique(return_counts=True)
+    bounds = torch.searchsorted(keys, torch.arange(n_rows + 1, device=device) * n_items)
+    pattern = SparsePattern(taken.shape, bounds, (keys % n_items).int())
+    has_taken = taken.row * n_items + taken.col
+    return pattern, times.masked_fill(torch.isin(keys, has_taken), 0)
