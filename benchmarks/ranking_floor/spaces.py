@@ -114,11 +114,11 @@ OURS: dict[str, dict[str, list[Any]]] = {
     },
     "macrid_vae": {
         "schedule": ["one_cycle"],
-        "learning_rate": [2e-3, 4e-3],
+        "learning_rate": [1e-3, 2e-3, 3e-3],
         "latent": [128, 200],
-        "concepts": [3, 5, 7],
-        "temperature": [0.1, 0.2],
-        "input_dropout": [0.5, 0.7],
+        "concepts": [3, 5],
+        "temperature": [0.1],
+        "input_dropout": [0.5, 0.6, 0.7],
         "beta": [0.2, 0.5],
         "kl_warmup": [0.05, 0.2],
         "batch_users": [256, 512],
@@ -130,7 +130,7 @@ LENGTH = {
     "mult_dae": {"epochs": 50, "patience": 8},
     "cdae": {"epochs": 50, "patience": 8},
     "rec_vae": {"epochs": 25, "patience": 5},
-    "macrid_vae": {"epochs": 40, "patience": 8},
+    "macrid_vae": {"epochs": 50, "patience": 8},
 }
 # RecBole's name of each
 THEIRS = {

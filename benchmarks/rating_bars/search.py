@@ -5,7 +5,8 @@
 
 20 trials a model and data set, trial 0 the default preset, each trained on the training part of `Ratings.split(seed=0)`
 and judged by the pooled RMSE of its validation part. The chosen settings are then trained on the splits of seeds
-0, 1, 2 and tested, once. Kept in `results/DATA-MODEL.json`, trial by trial.
+0, 1, 2 and tested, once. Kept in `results/DATA-MODEL.json`, trial by trial;
+`results/earlier` has the searches of other spaces that came before, each told in the file by its trials' settings.
 """
 
 from __future__ import annotations
