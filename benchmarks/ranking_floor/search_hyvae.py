@@ -2,8 +2,8 @@
 
     HYVAE_DATA=... taskset -c 1 .venv/bin/python benchmarks/ranking_floor/search_hyvae.py [MODEL ...]
 
-Every finished trial is appended to `results/hyvae-MODEL.json`; see `search_recbole.py`. `results/earlier` has searches of
-other spaces that came before.
+Every finished trial is appended to `results/hyvae-MODEL.json`; see `search_recbole.py`. `results/earlier` has searches
+of other spaces that came before.
 """
 
 from __future__ import annotations
