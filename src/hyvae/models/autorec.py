@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan
 from hyvae.nn.biases import fit_biases, fold_in_user_bias
+from hyvae.nn.dense import ACTIVATIONS
 from hyvae.nn.hiding import dropout
 from hyvae.nn.sparse import SparsePattern, at_columns, sampled_product, sparse_product
-
-ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "identity": lambda hidden: hidden}
 
 
 class AutoRecConfig(Config):

@@ -7,7 +7,6 @@ place, and training drops vectors now and then, so that the other weights know t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan
 from hyvae.models.feedback import Feedback, FeedbackConfig, RowAutoencoder, Rows
+from hyvae.nn.dense import ACTIVATIONS
 from hyvae.nn.hiding import dropout
 from hyvae.nn.rows import ItemHead, RowLayer
 
@@ -40,12 +40,6 @@ class CDAEConfig(FeedbackConfig):
     l2: float = Field(0.01, ge=0, description="weight of all summed squared weights against the mean loss of a user")
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sigmoid": torch.sigmoid,
-    "identity": lambda hidden: hidden,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-}
 PLAN = TrainingPlan(optimiser="adagrad", learning_rate=0.1, epochs=200, batch_users=100, patience=20)
 
 

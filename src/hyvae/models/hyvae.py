@@ -23,7 +23,7 @@ from hyvae.errors import ConfigError
 from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan, Widths
 from hyvae.nn import kernels
 from hyvae.nn.biases import fit_biases, fold_in_user_bias
-from hyvae.nn.dense import Linear
+from hyvae.nn.dense import ACTIVATIONS, Linear
 from hyvae.nn.fusion import DenseFusion
 from hyvae.nn.hiding import dropout, visible_ratings
 from hyvae.nn.latent import LOG_VARIANCE_RANGE, expected_relu, sample, total_kl
@@ -39,7 +39,6 @@ from hyvae.nn.sparse import (
     sparse_product,
 )
 
-ACTIVATIONS = {"relu": torch.relu, "selu": torch.selu, "tanh": torch.tanh}
 # tenths: a tenth hidden is what training does
 CROSS_FIT_FOLDS = 10
 REFINED_USERS = 2048

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+#: by the names that configs give them
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "identity": lambda hidden: hidden,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "selu": torch.selu,
+}
 
 
 class _HalfProduct(torch.autograd.Function):
