@@ -64,7 +64,7 @@ class TestHyVAEUnfoldable(ModelContract):
 def build(ratings, preset="default", **settings):
     """A float64 model, prepared, with every weight (biases too) away from zero, and all ratings as a block."""
     small = SMALL_DEFAULT if preset == "default" else SMALL_PAPER
-    config, _ = configure(HyVAE, preset, {**small, **settings})
+    config, _ = configure(HyVAE, preset, {**small, "bias_shrinkage": 5.0, **settings})
     torch.manual_seed(0)
     model = HyVAE(config, ratings.n_users, ratings.n_items, ratings.scale).double()
     with torch.no_grad():

@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 from hyvae.errors import ConfigError
 from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan, Widths
 from hyvae.nn import kernels
-from hyvae.nn.biases import fit_biases, fold_in_user_bias
+from hyvae.nn.biases import DEFAULT_SHRINKAGE, Shrinkage, fit_biases, fold_in_user_bias, shrinkage_of
 from hyvae.nn.dense import ACTIVATIONS, Linear
 from hyvae.nn.fusion import DenseFusion
 from hyvae.nn.hiding import dropout, visible_ratings
@@ -50,7 +50,9 @@ class HyVAEConfig(Config):
     center: Literal["none", "global", "biases"] = Field(
         "biases", description="subtracted from ratings: nothing, their mean, or mean + user and item effects"
     )
-    bias_shrinkage: float = Field(5.0, gt=0, description="ratings at the mean added to each user and item effect")
+    bias_shrinkage: float | None = Field(
+        None, gt=0, description="ratings at the mean added to each user and item effect; none: estimated for each side"
+    )
     fill: Literal["zero", "user_mean"] = Field("zero", description="what stands at unrated inputs (§ II)")
     presence: bool = Field(True, description="second input channel: 1 where there is a rating")
     row_scaling: bool = Field(True, description="divide the input sums by √(n + 1), n the number of ratings")
@@ -212,6 +214,7 @@ class HyVAE(RatingModel):
     user_effect: Tensor
     residual_variance: Tensor
     z_scale: Tensor
+    shrinkage: Tensor
 
     def __init__(self, config: HyVAEConfig, n_users: int, n_items: int, scale: tuple[float, float]) -> None:
         c = config
@@ -226,6 +229,7 @@ class HyVAE(RatingModel):
             self.register_buffer(effect, torch.zeros(shape))
         self.register_buffer("residual_variance", torch.ones(()))
         self.register_buffer("z_scale", torch.ones(()))
+        self.register_buffer("shrinkage", torch.full((2,), c.bias_shrinkage or DEFAULT_SHRINKAGE))
 
         self.rating_table = _table(n_items, c.hidden)
         self.presence_table = _table(n_items, c.hidden) if c.presence else None
@@ -355,7 +359,9 @@ class HyVAE(RatingModel):
         if c.center == "global":
             self.mean.copy_(train.values.mean())
         elif c.center == "biases":
-            biases = fit_biases(train.values, train.pattern, c.bias_shrinkage)
+            shrinkage = shrinkage_of(c.bias_shrinkage, train.values, train.pattern)
+            self.shrinkage.copy_(torch.stack(shrinkage))
+            biases = fit_biases(train.values, train.pattern, shrinkage)
             self.mean.copy_(biases.mean)
             self.item_effect.copy_(biases.item)
             self.user_effect.copy_(biases.user)
@@ -372,7 +378,7 @@ class HyVAE(RatingModel):
         weights = self._visible(train, step)
         mean, item, user = self.mean, self.item_effect, self.user_effect
         if c.center == "biases" and weights is not None:
-            biases = fit_biases(train.values, train.pattern, c.bias_shrinkage, weights)
+            biases = fit_biases(train.values, train.pattern, Shrinkage(*self.shrinkage), weights)
             mean, item, user = biases.mean, biases.item, biases.user
         shared = {"mean": mean, "item_effect": item, "user_effect": user}
         if c.fusion == "folded":
@@ -544,7 +550,7 @@ class HyVAE(RatingModel):
         """Effect of each row on its ratings, from these alone, where the centring has one; (n_rows,)."""
         if self.config.center != "biases":
             return torch.zeros_like(block.counts)
-        return fold_in_user_bias(block.values, block.pattern, self.mean, self.item_effect, self.config.bias_shrinkage)
+        return fold_in_user_bias(block.values, block.pattern, self.mean, self.item_effect, self.shrinkage[0])
 
     def _refinement(self, block: RatingBlock, strength: float) -> Tensor:
         """What the ratings of each row say of its code beyond their encoding, in closed form; (n_rows, width)."""
@@ -574,7 +580,7 @@ class HyVAE(RatingModel):
         count = others(parts.row_sums(ones))
         effect = torch.zeros_like(count)
         if c.center == "biases":
-            effect = others(parts.row_sums(taste)) / (count + c.bias_shrinkage)
+            effect = others(parts.row_sums(taste)) / (count + self.shrinkage[0])
         rating_table, presence_table = self._user_tables()
         values, seen = kernels.product_both(parts.crow, parts.col, None, taste, ones, rating_table)
         taken, filled = effect, torch.zeros(())
@@ -644,7 +650,7 @@ class HyVAE(RatingModel):
         pattern = columns.pattern
         effect = torch.zeros_like(columns.counts)
         if self.config.center == "biases":
-            effect = fold_in_user_bias(columns.values, pattern, self.mean, self.user_effect, self.config.bias_shrinkage)
+            effect = fold_in_user_bias(columns.values, pattern, self.mean, self.user_effect, self.shrinkage[1])
         centred = pattern.residuals(columns.values, None, self.mean, effect, self.user_effect)
         rows = self._encode_columns(pattern, centred, None)
         return torch.cat([rows, torch.ones_like(rows[:, :1])], 1), effect
