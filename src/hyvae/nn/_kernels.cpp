@@ -343,11 +343,10 @@ INLINE void subtract(int64_t n, T a, const T *x, T *y) {
     for (int64_t k = 0; k < n; ++k) y[k] -= a * x[k];
 }
 
-// x with U'U x = b, for the Cholesky factor U of the symmetric matrix whose upper triangle is in A; both overwritten.
-// Where a pivot is no larger than its rounding errors may be, nothing is known of that unknown, and it stays 0.
-// With standard normal `noise` (or null), x is a draw from the normal distribution of that mean and precision A.
+// The Cholesky factor U, A = U'U, of the symmetric matrix whose upper triangle is in A, in its place.  Where a pivot is no
+// larger than its rounding errors may be, nothing is known of that unknown: it stays 0, by an infinite pivot.
 template <typename T>
-INLINE void solve(int64_t n, T *A, T *b, const T *noise = nullptr) {
+INLINE void factor(int64_t n, T *A) {
     T least = 0;
     for (int64_t k = 0; k < n; ++k) least = std::max(least, A[k * n + k]);
     least *= 4 * n * std::numeric_limits<T>::epsilon();
@@ -355,19 +354,25 @@ INLINE void solve(int64_t n, T *A, T *b, const T *noise = nullptr) {
         T *row = A + k * n;
         if (!(row[k] > least)) {
             std::fill(row + k, A + (k + 1) * n, T(0));
-            row[k] = 1;
-            b[k] = 0;
+            row[k] = std::numeric_limits<T>::infinity();
             continue;
         }
         const T scale = 1 / std::sqrt(row[k]);
         for (int64_t j = k; j < n; ++j) row[j] *= scale;
         for (int64_t i = k + 1; i < n; ++i) subtract(n - i, row[i], row + i, A + i * n + i);
-        b[k] /= row[k];
-        subtract(n - k - 1, b[k], row + k + 1, b + k + 1);
+    }
+}
+
+// x with U'U x = b, in the place of b.  With standard normal `noise` (or null), a draw from N(x, (U'U)^-1).
+template <typename T>
+INLINE void substitute(int64_t n, const T *U, T *b, const T *noise = nullptr) {
+    for (int64_t k = 0; k < n; ++k) {
+        b[k] /= U[k * n + k];
+        subtract(n - k - 1, b[k], U + k * n + k + 1, b + k + 1);
     }
     if (noise) for (int64_t k = 0; k < n; ++k) b[k] += noise[k];
     for (int64_t k = n - 1; k >= 0; --k) {
-        const T *row = A + k * n;
+        const T *row = U + k * n;
         T sum = b[k];
         for (int64_t j = k + 1; j < n; ++j) sum -= row[j] * b[j];
         b[k] = sum / row[k];
@@ -386,7 +391,8 @@ INLINE void ridge_rows(int64_t first, int64_t last, const int64_t *crow, const i
         gram(begin, end, col, table, stride, width, sums.data());
         for (int64_t k = 0; k < width; ++k) sums[k * width + k] += strength;
         for (int64_t e = begin; e < end; ++e) subtract(width, -values[e], table + (int64_t)col[e] * stride, b);
-        solve(width, sums.data(), b);
+        factor(width, sums.data());
+        substitute(width, sums.data(), b);
     }
 }
 
@@ -437,7 +443,8 @@ EACH_PROCESSOR void draw_rows_f32(int64_t first, int64_t last, const int64_t *cr
             A[k * width + k] += prior.precision[k];
             b[k] += prior.precision[k] * prior.mean[k];
         }
-        solve(width, A.data(), b.data(), noise + r * width);
+        factor(width, A.data());
+        substitute(width, A.data(), b.data(), noise + r * width);
         for (int64_t k = 0; k < width; ++k) std::swap(x[k], b[k]);  // b: x before
         for (int64_t k = 0; k < width; ++k) b[k] = x[k] - b[k];
         add_product(width, G, -1.0f, b.data(), h);
@@ -465,7 +472,54 @@ EACH_PROCESSOR void table_row_posterior(int64_t begin, int64_t end, const int32_
     for (int64_t k = 0; k < width; ++k) A[k * width + k] += prior.precision[k];
 }
 
-EACH_PROCESSOR void solve_f32(int64_t n, float *A, float *b, const float *noise) { solve(n, A, b, noise); }
+EACH_PROCESSOR void draw_f32(int64_t n, float *A, float *b, const float *noise) {
+    factor(n, A);
+    substitute(n, A, b, noise);
+}
+
+// Mean of standard normal noise between `low` and `high`.
+INLINE double expected_noise(double low, double high) {
+    constexpr double root = 0.70710678118654752, density = 0.3989422804014327;
+    const bool flip = low + high > 0;  // to the left tail, where the distribution function has digits
+    if (flip) {
+        const double turned = -low;
+        low = -high;
+        high = turned;
+    }
+    const double share = 0.5 * (std::erfc(-high * root) - std::erfc(-low * root));
+    const double mean = density * (std::exp(-0.5 * low * low) - std::exp(-0.5 * high * high)) / std::max(share, 1e-10);
+    return flip ? -mean : mean;
+}
+
+// Vectors x of rows, for the ordered levels of their entries: EM with the noise of <x, q> + offset as what is unknown,
+// from the prior's mean on, `steps` times.  `bounds`: the cuts between the levels, and what stands for infinities.
+EACH_PROCESSOR void probit_rows_f32(int64_t first, int64_t last, const int64_t *crow, const int32_t *col,
+                                    const int64_t *level, const float *table, const float *offsets,
+                                    const double *bounds, int64_t width, const float *precision, const float *means,
+                                    int64_t steps, float *vectors) {
+    std::vector<float> A(width * width), b(width);
+    for (int64_t r = first; r < last; ++r) {
+        const float *mean = means + r * width;
+        float *x = vectors + r * width;
+        std::copy(mean, mean + width, x);
+        if (crow[r] == crow[r + 1]) continue;
+        gram(crow[r], crow[r + 1], col, table, width, width, A.data());
+        for (int64_t k = 0; k < width; ++k) A[k * width + k] += precision[k];
+        factor(width, A.data());
+        for (int64_t step = 0; step < steps; ++step) {
+            for (int64_t k = 0; k < width; ++k) b[k] = precision[k] * (mean[k] - x[k]);
+            for (int64_t e = crow[r]; e < crow[r + 1]; ++e) {
+                const float *q = table + (int64_t)col[e] * width;
+                float score = offsets[col[e]];
+                for (int64_t k = 0; k < width; ++k) score += x[k] * q[k];
+                const double noise = expected_noise(bounds[level[e]] - score, bounds[level[e] + 1] - score);
+                subtract(width, (float)-noise, q, b.data());
+            }
+            substitute(width, A.data(), b.data());
+            for (int64_t k = 0; k < width; ++k) x[k] += b[k];
+        }
+    }
+}
 
 // ---- effects -----------------------------------------------------------------------------------------------------
 
@@ -802,13 +856,21 @@ EXPORT void hyvae_draw_table(int64_t n, const int64_t *crow, const int32_t *rows
         const int64_t begin = crow[j], end = crow[j + 1];
         float *x = table + j * width;
         table_row_posterior(begin, end, rows, weights, moments, sums + j * width * width, prior, x, A.data(), b.data());
-        solve_f32(width, A.data(), b.data(), noise + j * width);
+        draw_f32(width, A.data(), b.data(), noise + j * width);
         for (int64_t k = 0; k < width; ++k) std::swap(x[k], b[k]);
         for (int64_t k = 0; k < width; ++k) b[k] = x[k] - b[k];
         over_range(end - begin, width * width, threads, [&](int64_t first, int64_t last) {
             move_moments(begin + first, begin + last, rows, weights, grams, width, b.data(), moments);
         });
     }
+}
+
+EXPORT void hyvae_probit_rows(int64_t n_rows, const int64_t *crow, const int32_t *col, const int64_t *level,
+                              const float *table, const float *offsets, const double *bounds, int64_t width,
+                              const float *precision, const float *means, int64_t steps, float *vectors, int threads) {
+    over_rows(n_rows, crow, width * width, threads, [&](int64_t a, int64_t b) {
+        probit_rows_f32(a, b, crow, col, level, table, offsets, bounds, width, precision, means, steps, vectors);
+    });
 }
 
 // Entries in the order of columns.  With `touched`, only columns that have entries get a row; gives their number.

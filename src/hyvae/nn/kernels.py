@@ -40,6 +40,7 @@ _SIGNATURES = {
     "ridge_f64": "ippppiidpt",
     "draw_rows": "ippppifppppppt",
     "draw_table": "ipppppippppp" + "t",
+    "probit_rows": "ippppppippip" + "t",
     "transpose": "iipppppp",
     "hidden_entries": "ipppppp",
     "residuals": "ippppfpppt",
@@ -358,6 +359,61 @@ def _draw_table(
         drawn = _draw(sums[j] + torch.diag(precision), right, noise[j])
         moments[of] -= weights[of].unsqueeze(1) * (grams[of] @ (drawn - table[j]))
         table[j] = drawn
+
+
+def _probit_rows(
+    crow: Tensor,
+    col: Tensor,
+    level: Tensor,
+    table: Tensor,
+    offsets: Tensor,
+    bounds: Tensor,
+    precision: Tensor,
+    means: Tensor,
+    steps: int,
+) -> Tensor:
+    n_rows, width = means.shape
+    if _by_kernel(table, offsets, precision, means) and _whole(table) and _whole(means):
+        out = torch.empty_like(means)
+        _compiled["probit_rows"](
+            n_rows,
+            crow.data_ptr(),
+            col.data_ptr(),
+            level.data_ptr(),
+            table.data_ptr(),
+            offsets.data_ptr(),
+            bounds.data_ptr(),
+            width,
+            precision.data_ptr(),
+            means.data_ptr(),
+            steps,
+            out.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return out
+    grams = table.new_empty(n_rows, width, width)
+    limits = crow.tolist()
+    for row in range(n_rows):
+        codes = table[col[limits[row] : limits[row + 1]]]
+        torch.mm(codes.T, codes, out=grams[row])
+    lower = torch.linalg.cholesky(grams + torch.diag(precision))
+    vectors = means.clone()
+    for _ in range(steps):
+        scores = _sample(crow, col, vectors, table) + offsets[col]
+        noise = expected_noise(bounds[level] - scores.double(), bounds[level + 1] - scores.double()).to(table.dtype)
+        slope = _product(crow, col, None, noise, table) + precision * (means - vectors)
+        vectors += torch.cholesky_solve(slope.unsqueeze(2), lower).squeeze(2)
+    return vectors
+
+
+def expected_noise(low: Tensor, high: Tensor) -> Tensor:
+    """Mean of standard normal noise between `low` and `high`, float64 tensors of one shape."""
+    # in the left tail, where the distribution function has digits
+    flip = low + high > 0
+    low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
+    density = (torch.exp(-0.5 * low.square()) - torch.exp(-0.5 * high.square())) / math.sqrt(2 * math.pi)
+    mean = density / (torch.special.ndtr(high) - torch.special.ndtr(low)).clamp_min(1e-10)
+    return torch.where(flip, -mean, mean)
 
 
 # -- patterns ---------------------------------------------------------------------------------------------
@@ -779,6 +835,8 @@ _OPERATORS = {
     "Tensor mean, Tensor noise, Tensor(a!) vectors) -> (Tensor, Tensor)": _draw_rows,
     "draw_table(Tensor crow, Tensor rows, Tensor weights, Tensor grams, Tensor sums, Tensor precision, Tensor mean, "
     "Tensor noise, Tensor(a!) table, Tensor(b!) moments) -> ()": _draw_table,
+    "probit_rows(Tensor crow, Tensor col, Tensor level, Tensor table, Tensor offsets, Tensor bounds, Tensor precision, "
+    "Tensor means, int steps) -> Tensor": _probit_rows,
     "transpose(Tensor crow, Tensor col, int n_cols, bool touched_only) -> (Tensor, Tensor, Tensor, Tensor)": _transpose,
     "hidden_entries(Tensor crow, Tensor col, Tensor visible) -> (Tensor, Tensor, Tensor)": _hidden_entries,
     f"residuals({_RESIDUAL}) -> Tensor": _residuals,
@@ -814,6 +872,7 @@ sample = torch.ops.hyvae.sample.default
 ridge = torch.ops.hyvae.ridge.default
 draw_rows = torch.ops.hyvae.draw_rows.default
 draw_table = torch.ops.hyvae.draw_table.default
+probit_rows = torch.ops.hyvae.probit_rows.default
 transpose = torch.ops.hyvae.transpose.default
 hidden_entries = torch.ops.hyvae.hidden_entries.default
 residuals = torch.ops.hyvae.residuals.default

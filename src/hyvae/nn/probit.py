@@ -26,23 +26,11 @@ def start_cuts(level: Tensor, n_levels: int) -> Tensor:
 
 def draw_noise(score: Tensor, level: Tensor, cuts: Tensor) -> Tensor:
     """Standard normal noise that puts each score into its level's interval; shape of `score`."""
-    bounds = _bounds(cuts)
+    bounds = bounds_of(cuts)
     x = score.double()
     low, high = torch.special.ndtr(bounds[level] - x), torch.special.ndtr(bounds[level + 1] - x)
     share = torch.rand_like(x)
     return torch.special.ndtri((low + (high - low) * share).clamp(_TINY, 1 - _TINY)).to(score.dtype)
-
-
-def expected_noise(score: Tensor, level: Tensor, cuts: Tensor) -> Tensor:
-    """Mean of that noise, which is also the slope of log P(level) in the score; shape of `score`."""
-    bounds = _bounds(cuts)
-    x = score.double()
-    low, high = bounds[level] - x, bounds[level + 1] - x
-    # in the left tail, where the distribution function has digits
-    flip = low + high > 0
-    low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
-    mean = (_density(low) - _density(high)) / (torch.special.ndtr(high) - torch.special.ndtr(low)).clamp_min(_TINY)
-    return torch.where(flip, -mean, mean).to(score.dtype)
 
 
 def moved_cuts(cuts: Tensor, score: Tensor, level: Tensor, steps: int = 2) -> Tensor:
@@ -59,7 +47,7 @@ def moved_cuts(cuts: Tensor, score: Tensor, level: Tensor, steps: int = 2) -> Te
         score, level = score[some], level[some]
     x, n_levels = score.double(), len(cuts) + 1
     for _ in range(steps):
-        bounds = _bounds(cuts)
+        bounds = bounds_of(cuts)
         low, high = bounds[level] - x, bounds[level + 1] - x
         share = (torch.special.ndtr(high) - torch.special.ndtr(low)).clamp_min(_TINY)
         up = torch.bincount(level + 1, _density(high) / share, n_levels + 1)
@@ -94,7 +82,8 @@ def expectation(score: Tensor, variance: Tensor, cuts: Tensor, levels: Tensor) -
     return expected
 
 
-def _bounds(cuts: Tensor) -> Tensor:
+def bounds_of(cuts: Tensor) -> Tensor:
+    """The cuts, and what stands for −∞ and ∞ beside them; (n_levels + 1,)."""
     far = cuts.new_tensor([_FAR])
     return torch.cat([-far, cuts, far])
 
