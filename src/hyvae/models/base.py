@@ -234,6 +234,9 @@ class RatingModel(nn.Module, ABC):
     def end_phase(self, name: str) -> None:
         """Do what is due when a phase of an epoch is over, and before the next begins."""
 
+    def conclude(self, train: RatingBlock) -> None:
+        """Learn what is not learnt by gradients, once, after the last step, with the best weights, before `finish`."""
+
     def penalties(self) -> dict[str, float]:
         """λ of each parameter, by name, whose λ · summed squares count in the loss, once a step.
 

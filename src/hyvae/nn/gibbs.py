@@ -4,8 +4,8 @@
                                           [q_i, b_i] = ν_i + Σ_{v who rated i} S_v / √n_i
 
 Users and items are encoded linearly by what they rated, and by who rated them, and each has a vector δ, ν of its own
-beside. A rating is η plus Gaussian noise; or, where ratings are levels, the level into whose interval η plus standard
-normal noise falls (ordered probit; Albert, Chib 1993). Every δ, ν, P and S has a normal prior, diagonal, whose means and
+beside. A rating is the level into whose interval η plus standard normal noise falls (ordered probit; Albert, Chib 1993).
+Every δ, ν, P and S has a normal prior, diagonal, whose means and
 precisions are drawn too, for each of the four apart (Salakhutdinov, Mnih 2008, Bayesian probabilistic matrix
 factorization, with a normal-gamma hyperprior). That is the model of a factorisation machine with implicit features
 (Rendle 2012), whose samplers move one number at a time; here a whole vector moves, given all else.
@@ -81,52 +81,34 @@ class Gibbs:
     ----------
     pattern : SparsePattern
         (n_users, n_items) positions of the ratings.
-    values : (nnz,) tensor
+    level : (nnz,) int64 tensor
+        Rating level of each, from 0.
+    n_levels : int
+        At least 2.
     width : int
         Units of a vector, the bias included.
-    levels : (n_levels,) tensor, optional
-        Values of the rating levels, ascending: ordered probit. None: Gaussian noise.
     """
 
-    def __init__(self, pattern: SparsePattern, values: Tensor, width: int, levels: Tensor | None = None) -> None:
+    def __init__(self, pattern: SparsePattern, level: Tensor, n_levels: int, width: int) -> None:
         turned = pattern.transpose
         self.pattern = pattern
         self.order = turned.order.long()
         self.users = Side.drawn(pattern, width)
         self.items = Side.drawn(SparsePattern((pattern.shape[1], pattern.shape[0]), turned.crow, turned.col), width)
         self.user_vectors, self.item_vectors = self.users.vectors, self.items.vectors
-        self.values, self.levels = values, levels
-        self.mean, self.noise_precision = values.new_zeros(()), 1.0
-        if levels is None:
-            self.mean = values.mean()
-            self.cuts = values.new_empty(0)
-        else:
-            self.level = torch.searchsorted(levels, values)
-            self.cuts = start_cuts(self.level, len(levels))
-
-    def scores(self, user_vectors: Tensor, item_vectors: Tensor, pattern: SparsePattern) -> Tensor:
-        """η at the positions of `pattern`, (nnz,)."""
-        return sampled_product(with_one(user_vectors), with_one_before_bias(item_vectors), pattern)
+        self.level, self.cuts = level, start_cuts(level, n_levels)
 
     def sweep(self) -> None:
         """Draw everything once, each part given all the others."""
-        residuals = self._residuals(self.scores(self.user_vectors, self.item_vectors, self.pattern))
+        scores = scores_at(self.pattern, self.user_vectors, self.item_vectors)
+        self.cuts = moved_cuts(self.cuts, scores, self.level)
+        residuals = draw_noise(scores, self.level, self.cuts)
         design = with_one_for_bias(self.item_vectors)
         change = self._draw(self.users, self.items, residuals, design)
         residuals = residuals - sampled_product(change, design, self.pattern)
         self.user_vectors = self.user_vectors + change
         change = self._draw(self.items, self.users, residuals[self.order], with_one_for_bias(self.user_vectors))
         self.item_vectors = self.item_vectors + change
-
-    def _residuals(self, scores: Tensor) -> Tensor:
-        """The noise of each rating, given its score; and what the noise depends on is drawn."""
-        if self.levels is not None:
-            self.cuts = moved_cuts(self.cuts, scores, self.level)
-            return draw_noise(scores, self.level, self.cuts)
-        residuals = self.values - self.mean - scores
-        rate = 0.5 * residuals.double().square().sum()
-        self.noise_precision = float(torch.distributions.Gamma(len(residuals) / 2, rate.clamp_min(1e-9)).sample())
-        return residuals
 
     def _draw(self, side: Side, other: Side, residuals: Tensor, design: Tensor) -> Tensor:
         """Draw both parts of a side's vectors; how these changed, (n, width)."""
@@ -137,7 +119,7 @@ class Gibbs:
             side.pattern.col,
             residuals,
             design,
-            self.noise_precision,
+            1.0,
             *side.prior,
             torch.randn_like(side.free),
             side.free,
@@ -178,11 +160,9 @@ def with_one_for_bias(vectors: Tensor) -> Tensor:
     return torch.cat([vectors[:, :-1], torch.ones_like(vectors[:, -1:])], 1)
 
 
-def with_one(vectors: Tensor) -> Tensor:
-    """[p, b, 1] of users."""
-    return torch.cat([vectors, torch.ones_like(vectors[:, :1])], 1)
-
-
-def with_one_before_bias(vectors: Tensor) -> Tensor:
-    """[q, 1, b] of items, whose product with [p, b, 1] is the score."""
-    return torch.cat([with_one_for_bias(vectors), vectors[:, -1:]], 1)
+def scores_at(pattern: SparsePattern, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
+    """η at the positions of `pattern`, (nnz,)."""
+    ones = torch.ones_like(user_vectors[:, :1])
+    left = torch.cat([user_vectors, ones], 1)
+    right = torch.cat([with_one_for_bias(item_vectors), item_vectors[:, -1:]], 1)
+    return sampled_product(left, right, pattern)

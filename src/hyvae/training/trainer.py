@@ -230,6 +230,7 @@ class _Run:
         if self.best_state is not None:
             self.model.load_state_dict(self.best_state)
         self.model.eval()
+        self.model.conclude(self.whole)
         self.model.finish(self.whole)
         self.history.seconds = time.perf_counter() - self.started
         return self.history
