@@ -521,6 +521,17 @@ EACH_PROCESSOR void probit_rows_f32(int64_t first, int64_t last, const int64_t *
     }
 }
 
+// out += f(x), for a function by its values at equal steps from `low` on, linear between and constant beyond.
+EACH_PROCESSOR void interpolate_range(int64_t first, int64_t last, const float *x, float low, float per_step,
+                                      int64_t cells, const float *values, float *out) {
+    const float most = (float)cells - 0.5f;
+    for (int64_t i = first; i < last; ++i) {
+        const float place = std::min(std::max((x[i] - low) * per_step, 0.0f), (float)cells);
+        const int32_t cell = (int32_t)std::min(place, most);
+        out[i] += values[cell] + (place - (float)cell) * (values[cell + 1] - values[cell]);
+    }
+}
+
 // ---- effects -----------------------------------------------------------------------------------------------------
 
 // x_e = value_e - mean - row effect - column effect
@@ -870,6 +881,13 @@ EXPORT void hyvae_probit_rows(int64_t n_rows, const int64_t *crow, const int32_t
                               const float *precision, const float *means, int64_t steps, float *vectors, int threads) {
     over_rows(n_rows, crow, width * width, threads, [&](int64_t a, int64_t b) {
         probit_rows_f32(a, b, crow, col, level, table, offsets, bounds, width, precision, means, steps, vectors);
+    });
+}
+
+EXPORT void hyvae_interpolate(int64_t n, const float *x, float low, float per_step, int64_t cells,
+                              const float *values, float *out, int threads) {
+    over_range(n, 4, threads, [&](int64_t a, int64_t b) {
+        interpolate_range(a, b, x, low, per_step, cells, values, out);
     });
 }
 

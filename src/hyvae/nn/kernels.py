@@ -41,6 +41,7 @@ _SIGNATURES = {
     "draw_rows": "ippppifppppppt",
     "draw_table": "ipppppippppp" + "t",
     "probit_rows": "ippppppippip" + "t",
+    "interpolate": "ipffippt",
     "transpose": "iipppppp",
     "hidden_entries": "ipppppp",
     "residuals": "ippppfpppt",
@@ -404,6 +405,18 @@ def _probit_rows(
         slope = _product(crow, col, None, noise, table) + precision * (means - vectors)
         vectors += torch.cholesky_solve(slope.unsqueeze(2), lower).squeeze(2)
     return vectors
+
+
+def _interpolate(out: Tensor, x: Tensor, low: float, per_step: float, values: Tensor) -> None:
+    cells = len(values) - 1
+    if _by_kernel(out, x, values) and _whole(out, x):
+        threads = torch.get_num_threads()
+        pointers = values.data_ptr(), out.data_ptr()
+        _compiled["interpolate"](x.numel(), x.data_ptr(), low, per_step, cells, *pointers, threads)
+        return
+    place = ((x - low) * per_step).clamp(0, cells)
+    cell = place.long().clamp_max(cells - 1)
+    out += torch.lerp(values[cell], values[cell + 1], place - cell)
 
 
 def expected_noise(low: Tensor, high: Tensor) -> Tensor:
@@ -837,6 +850,7 @@ _OPERATORS = {
     "Tensor noise, Tensor(a!) table, Tensor(b!) moments) -> ()": _draw_table,
     "probit_rows(Tensor crow, Tensor col, Tensor level, Tensor table, Tensor offsets, Tensor bounds, Tensor precision, "
     "Tensor means, int steps) -> Tensor": _probit_rows,
+    "interpolate_(Tensor(a!) out, Tensor x, float low, float per_step, Tensor values) -> ()": _interpolate,
     "transpose(Tensor crow, Tensor col, int n_cols, bool touched_only) -> (Tensor, Tensor, Tensor, Tensor)": _transpose,
     "hidden_entries(Tensor crow, Tensor col, Tensor visible) -> (Tensor, Tensor, Tensor)": _hidden_entries,
     f"residuals({_RESIDUAL}) -> Tensor": _residuals,
@@ -873,6 +887,7 @@ ridge = torch.ops.hyvae.ridge.default
 draw_rows = torch.ops.hyvae.draw_rows.default
 draw_table = torch.ops.hyvae.draw_table.default
 probit_rows = torch.ops.hyvae.probit_rows.default
+interpolate_ = torch.ops.hyvae.interpolate_.default
 transpose = torch.ops.hyvae.transpose.default
 hidden_entries = torch.ops.hyvae.hidden_entries.default
 residuals = torch.ops.hyvae.residuals.default
