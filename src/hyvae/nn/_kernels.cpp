@@ -487,8 +487,9 @@ INLINE double expected_noise(double low, double high) {
         high = turned;
     }
     const double share = 0.5 * (std::erfc(-high * root) - std::erfc(-low * root));
-    const double mean = density * (std::exp(-0.5 * low * low) - std::exp(-0.5 * high * high)) / std::max(share, 1e-10);
-    return flip ? -mean : mean;
+    const double mean = density * (std::exp(-0.5 * low * low) - std::exp(-0.5 * high * high)) / std::max(share, 1e-300);
+    const double within = std::min(std::max(mean, low), high);  // where no digits are left
+    return flip ? -within : within;
 }
 
 // Vectors x of rows, for the ordered levels of their entries: EM with the noise of <x, q> + offset as what is unknown,

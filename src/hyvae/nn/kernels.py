@@ -425,7 +425,8 @@ def expected_noise(low: Tensor, high: Tensor) -> Tensor:
     flip = low + high > 0
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
     density = (torch.exp(-0.5 * low.square()) - torch.exp(-0.5 * high.square())) / math.sqrt(2 * math.pi)
-    mean = density / (torch.special.ndtr(high) - torch.special.ndtr(low)).clamp_min(1e-10)
+    mean = density / (torch.special.ndtr(high) - torch.special.ndtr(low)).clamp_min(1e-300)
+    mean = mean.clamp(low, high)  # where no digits are left
     return torch.where(flip, -mean, mean)
 
 
