@@ -10,7 +10,7 @@ from hyvae.errors import ConfigError, DataError, HyvaeError
 from hyvae.ratings import Ratings
 from hyvae.scoring import rating_block
 
-SMALL = {"hidden": 12, "latent": 4, "deep_layers": (5,), "epochs": 10}
+SMALL = {"hidden": 12, "latent": 4, "deep_layers": (5,), "epochs": 10, "samples": 2, "sample_width": 3, "sweeps": 4}
 NEW = {7: {100: 5.0, 103: 4.0, 109: 1.0}, 1000: {112: 2.0}}
 
 

@@ -164,6 +164,7 @@ class Recommender:
                 given=given,
                 seed=seed,
                 on_epoch=shown,
+                on_conclusion=shown.conclude,
                 checkpoint=keep,
             )
         self._model, self._history, self._item_counts = model, ratings, ratings.item_counts

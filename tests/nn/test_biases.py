@@ -88,7 +88,9 @@ def test_without_ratings_the_effect_is_zero():
 def test_folding_in_a_known_user_gives_their_fitted_effect(seed, sweeps):
     pattern, values, _, _ = case(seed)
     biases = fit_biases(values, pattern, both(3.0, 7.0), sweeps=sweeps)
-    torch.testing.assert_close(fold_in_user_bias(values, pattern, biases.mean, biases.item, torch.tensor(3.0)), biases.user)
+    torch.testing.assert_close(
+        fold_in_user_bias(values, pattern, biases.mean, biases.item, torch.tensor(3.0)), biases.user
+    )
 
 
 def test_folding_in_no_ratings_gives_zero_even_without_shrinkage():

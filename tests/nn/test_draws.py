@@ -38,7 +38,7 @@ def test_too_many_different_ratings_are_binned(small_ratings):
     values = block.values + torch.linspace(0, 0.9, len(block.values))
     draws = Draws(small_ratings.n_users, small_ratings.n_items, 1, WIDTH)
     with torch.random.fork_rng():
-        draws.draw(block.pattern, values, 2)
+        draws.draw(block.pattern, values, 2, lambda sweep: None)
     assert len(draws.levels.unique()) == MOST_LEVELS
     assert (draws.levels[draws._level(values)] - values).abs().mean() < 0.1
 

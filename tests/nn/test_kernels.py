@@ -382,7 +382,12 @@ class TestDraws:
         grams, weights = design.mT @ design, 0.2 + draw(n_rows).square()
         sums = kernels.product(crow_t, col_t, None, weights.square()[col_t.long()], grams.flatten(1))
         given = (crow_t, col_t, weights, grams, sums.view(90, width, width), positive(width), draw(width))
-        found = both_ways(monkeypatch, lambda x, h: kernels.draw_table(*given, draw(90, width), x, h), draw(90, width), draw(n_rows, width))
+        found = both_ways(
+            monkeypatch,
+            lambda x, h: kernels.draw_table(*given, draw(90, width), x, h),
+            draw(90, width),
+            draw(n_rows, width),
+        )
         torch.testing.assert_close(*found, rtol=1e-3, atol=1e-2)
 
     def test_probit_rows(self, monkeypatch, n_rows, width):

@@ -11,6 +11,7 @@ an encoded user is refined in closed form.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import ClassVar, Literal, Self
 
@@ -24,11 +25,11 @@ from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingMode
 from hyvae.nn import kernels
 from hyvae.nn.biases import DEFAULT_SHRINKAGE, Shrinkage, fit_biases, fold_in_user_bias, shrinkage_of
 from hyvae.nn.dense import ACTIVATIONS, Linear
+from hyvae.nn.draws import Draws
 from hyvae.nn.fusion import DenseFusion
 from hyvae.nn.hiding import dropout, visible_ratings
 from hyvae.nn.latent import LOG_VARIANCE_RANGE, expected_relu, sample, total_kl
 from hyvae.nn.ordinal import OrdinalHead
-from hyvae.nn.draws import Draws
 from hyvae.nn.refinement import solve_refinement
 from hyvae.nn.schedules import kl_weight
 from hyvae.nn.sparse import (
@@ -46,7 +47,7 @@ REFINED_USERS = 2048
 
 
 class HyVAEConfig(Config):
-    """Settings of Hy-VAE; the defaults are the ``default`` preset."""
+    """Settings of Hy-VAE; the defaults are the ``fast`` preset, and with draws the ``default`` one."""
 
     center: Literal["none", "global", "biases"] = Field(
         "biases", description="subtracted from ratings: nothing, their mean, or mean + user and item effects"
@@ -181,6 +182,11 @@ PAPER = HyVAEConfig(
 )
 
 
+NETWORK_PLAN = TrainingPlan(
+    learning_rate=5e-3, schedule="one_cycle", epochs=140, batch_users=None, validate_every=10, patience=5
+)
+
+
 class HyVAE(RatingModel):
     """Hybrid variational autoencoder."""
 
@@ -193,15 +199,9 @@ class HyVAE(RatingModel):
     presets: ClassVar[dict[str, Preset]] = {
         "default": Preset(
             HyVAEConfig(samples=60),
-            TrainingPlan(
-                learning_rate=5e-3,
-                schedule="one_cycle",
-                epochs=140,
-                batch_users=None,
-                validate_every=10,
-                patience=5,
-            ),
+            NETWORK_PLAN,
         ),
+        "fast": Preset(HyVAEConfig(), NETWORK_PLAN),
         "paper": Preset(
             PAPER, TrainingPlan(optimiser="rmsprop", learning_rate=1e-4, epochs=500, batch_users=500, patience=50)
         ),
@@ -529,14 +529,17 @@ class HyVAE(RatingModel):
 
     @property
     def _network_rows(self) -> Tensor:
-        """What the codes of the branches meet, a part of the item rows: those of the draws come before, a one behind."""
+        """The part of the item rows that the branches' codes meet: those of the draws come before, a one behind."""
         return self.item_rows[:, self.n_drawn : -1]
 
     @torch.no_grad()
-    def conclude(self, train: RatingBlock) -> None:
+    def conclude(self, train: RatingBlock, told: Callable[[int, int], None]) -> None:
         """Draw from the posterior of the linear autoencoder."""
         if self.draws is not None:
-            self.item_rows[:, : self.n_drawn] = self.draws.draw(train.pattern, train.values, self.config.sweeps)
+            sweeps = self.config.sweeps
+            self.item_rows[:, : self.n_drawn] = self.draws.draw(
+                train.pattern, train.values, sweeps, lambda done: told(done, sweeps)
+            )
 
     @torch.no_grad()
     def finish(self, train: RatingBlock) -> None:

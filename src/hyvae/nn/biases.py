@@ -10,7 +10,6 @@ from torch import Tensor
 
 from hyvae.nn.sparse import SparsePattern
 
-
 # what stands where nothing was estimated: in ratings at the mean
 DEFAULT_SHRINKAGE = 5.0
 # estimates beyond these are as good as all or nothing

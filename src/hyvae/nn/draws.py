@@ -61,12 +61,12 @@ class Draws(nn.Module):
             self.register_buffer(f"{other}_effects", torch.zeros(n, samples * width))
         self.register_buffer("drawn", torch.zeros(()))
 
-    def draw(self, pattern: SparsePattern, values: Tensor, sweeps: int, told: Callable[[int], None] | None = None) -> Tensor:
+    def draw(self, pattern: SparsePattern, values: Tensor, sweeps: int, told: Callable[[int], None]) -> Tensor:
         """Run the sampler, and keep `samples` of its sweeps; the items' vectors, (n_items, samples · width).
 
         Parameters
         ----------
-        told : callable, optional
+        told : callable
             Told the number of sweeps that are done, after each.
         """
         levels = _levels(values)
@@ -83,8 +83,7 @@ class Draws(nn.Module):
                 self.user_effects[:, part] = gibbs.items.table
                 self.user_prior[s], self.item_prior[s] = gibbs.users.prior, gibbs.items.prior
                 self.cuts[s, : len(levels) - 1] = gibbs.cuts
-            if told is not None:
-                told(sweep)
+            told(sweep)
         self.drawn.fill_(1.0)
         return vectors
 
@@ -139,7 +138,7 @@ class Draws(nn.Module):
         return total / self.samples
 
     def _add_expected(self, total: Tensor, scores: Tensor, sample: int) -> None:
-        """Add each score's expected rating, a function that is looked up: millions of scores are asked for at a time."""
+        """Add each score's expected rating, a function that is looked up: millions are asked for at a time."""
         cuts = self.cuts[sample]
         low, high = float(cuts[0]) - _BEYOND, float(cuts[cuts.isfinite()][-1]) + _BEYOND
         grid = torch.linspace(low, high, _CELLS + 1, dtype=torch.float64)
