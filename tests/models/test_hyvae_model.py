@@ -32,9 +32,9 @@ class TestHyVAEDefault(ModelContract):
 
 
 class TestHyVAEWithDraws(ModelContract):
-    """Draws of the linear autoencoder beside the network, as the default preset has them."""
+    """Draws of the linear autoencoder beside the network."""
 
-    model = "hyvae"
+    model, preset = "hyvae", "draws"
     settings = {**TestHyVAEDefault.settings, "samples": 5, "sample_width": 4, "sweeps": 10}  # noqa: RUF012
 
 

@@ -47,7 +47,7 @@ REFINED_USERS = 2048
 
 
 class HyVAEConfig(Config):
-    """Settings of Hy-VAE; the defaults are the ``fast`` preset, and with draws the ``default`` one."""
+    """Settings of Hy-VAE; the defaults are the ``default`` preset."""
 
     center: Literal["none", "global", "biases"] = Field(
         "biases", description="subtracted from ratings: nothing, their mean, or mean + user and item effects"
@@ -123,7 +123,7 @@ class HyVAEConfig(Config):
         description="draws that are kept of a two-sided linear autoencoder with ordered levels, beside the network; "
         "0: the network answers alone",
     )
-    sample_width: int = Field(16, gt=1, description="units of their vectors, the bias included")
+    sample_width: int = Field(32, gt=1, description="units of their vectors, the bias included")
     sweeps: int = Field(200, gt=0, description="of the Gibbs sampler that draws them")
     network_share: float = Field(0.3, ge=0, le=1, description="of the prediction, where there are draws beside it")
 
@@ -197,11 +197,8 @@ class HyVAE(RatingModel):
     )
     Config: ClassVar[type[Config]] = HyVAEConfig
     presets: ClassVar[dict[str, Preset]] = {
-        "default": Preset(
-            HyVAEConfig(samples=60),
-            NETWORK_PLAN,
-        ),
-        "fast": Preset(HyVAEConfig(), NETWORK_PLAN),
+        "default": Preset(HyVAEConfig(), NETWORK_PLAN),
+        "draws": Preset(HyVAEConfig(samples=40), NETWORK_PLAN),
         "paper": Preset(
             PAPER, TrainingPlan(optimiser="rmsprop", learning_rate=1e-4, epochs=500, batch_users=500, patience=50)
         ),
