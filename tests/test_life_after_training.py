@@ -16,7 +16,6 @@ from hyvae.training.interruption import Interruption
 
 # long enough steps that tastes, not only effects, are in the answers
 SMALL = {"hidden": 8, "latent": 3, "deep_layers": (4,), "epochs": 4, "learning_rate": 0.1, "l2": 2.0}
-SMALL |= {"samples": 2, "sample_width": 3, "sweeps": 4}
 KINDS = {"hyvae": SMALL, "one-sided": {**SMALL, "item_encoder": False}, "bias": {}}
 kinds = pytest.mark.parametrize("kind", KINDS)
 
