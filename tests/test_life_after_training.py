@@ -158,7 +158,7 @@ class TestWithRatings:
         generous = dict.fromkeys(rated_items(models[kind])[:30], 5.0) | {7: 5.0}
         after = models[kind].with_ratings(of({99: generous}))
         effect = float(after._floor.item_bias[after.history.items.index([7])[0]])
-        alone = (5 - float(after._floor.mean)) / (1 + after._floor.config.shrinkage)
+        alone = (5 - float(after._floor.mean)) / (1 + float(after._floor.shrinkage[1]))
         assert 0 < effect < 0.5 * alone
 
     def test_rows_move_with_their_ids(self, model, extended):

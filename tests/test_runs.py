@@ -14,7 +14,7 @@ from hyvae import BiasModel, HyVAE, Ratings, Recommender, runs
 from hyvae.errors import NotFittedError, RunError
 from hyvae.runs import read_run
 
-SMALL = {"hidden": 8, "latent": 3, "deep_layers": (4,), "epochs": 3}
+SMALL = {"hidden": 8, "latent": 3, "deep_layers": (4,), "epochs": 3, "samples": 2, "sample_width": 3, "sweeps": 4}
 ALWAYS = {"config.json", "weights.safetensors", "vocabulary.parquet", "metrics.json", "provenance.json"}
 
 

@@ -47,6 +47,8 @@ def path_of(data: str, model: str) -> Path:
 
 
 def fitted(model: str, settings: dict[str, Any], parts: Any, seed: int) -> Recommender:
+    # the default of then; it is estimated from the ratings now
+    settings = {"bias_shrinkage": 5.0, **settings}
     return Recommender(model, **settings).fit(parts.train, parts.valid, seed=seed, progress=False)
 
 

@@ -164,6 +164,7 @@ class Recommender:
                 given=given,
                 seed=seed,
                 on_epoch=shown,
+                on_conclusion=shown.conclude,
                 checkpoint=keep,
             )
         self._model, self._history, self._item_counts = model, ratings, ratings.item_counts
@@ -801,7 +802,8 @@ def _check_device(device: str) -> None:
 
 def _load_state(module: RatingModel, prefix: str, weights: Mapping[str, torch.Tensor]) -> None:
     state = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-    missing = set(module.answering_state()) - set(state)
+    # runs of before it was estimated have it in their config, from which the module was made
+    missing = {name for name in module.answering_state() if not name.endswith("shrinkage")} - set(state)
     if missing:
         raise RuntimeError(f"weights {prefix}{min(missing)} are missing")
     module.load_state_dict(state, strict=False)

@@ -15,7 +15,7 @@ from hyvae.cli.answering import print_recommendations
 from hyvae.errors import RunError
 from hyvae.recommender import Recommendation, Recommender
 
-EPOCHS = ("--set", "epochs=4", "--set", "hidden=8", "--set", "latent=4", "--set", "deep_layers=4")
+EPOCHS = ("--set", "epochs=4", "--set", "hidden=8", "--set", "latent=4", "--set", "deep_layers=4", "--set", "samples=0")
 
 
 def test_the_installed_command_is_a_real_process_with_an_exit_code(tmp_path: Path):

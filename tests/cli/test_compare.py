@@ -22,7 +22,7 @@ from hyvae.evaluation.cells import compute_cell
 from hyvae.ratings import Ratings
 from hyvae.recommender import Recommender
 
-SMALL = [f"--set=hyvae.{setting}" for setting in ("epochs=2", "hidden=8", "latent=4", "deep_layers=4")]
+SMALL = [f"--set=hyvae.{setting}" for setting in ("epochs=2", "hidden=8", "latent=4", "deep_layers=4", "samples=0")]
 
 
 @pytest.fixture

@@ -14,7 +14,20 @@ from hyvae.recommender import Recommender
 from hyvae.runs import read_run
 from hyvae.training import checkpoint_path
 
-SMALL = ("--set", "epochs=4", "--set", "hidden=8", "--set", "latent=3", "--set", "deep_layers=4", "--threads", 1)
+SMALL = (
+    "--set",
+    "epochs=4",
+    "--set",
+    "hidden=8",
+    "--set",
+    "latent=3",
+    "--set",
+    "deep_layers=4",
+    "--set",
+    "samples=0",
+    "--threads",
+    1,
+)
 # occurs nowhere by chance, not even in compressed bytes
 SECRET = "zq-Wilhelmine-8841"
 

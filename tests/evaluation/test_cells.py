@@ -11,7 +11,7 @@ from hyvae.errors import DataError
 from hyvae.evaluation import evaluate
 from hyvae.evaluation.cells import Cell, CellCache, cell_key, compute_cell
 
-SMALL = {"epochs": 2, "hidden": 8, "latent": 4, "deep_layers": 4}
+SMALL = {"epochs": 2, "hidden": 8, "latent": 4, "deep_layers": 4, "samples": 2, "sample_width": 3, "sweeps": 4}
 KEY = "0" * 64
 CELL = Cell(
     metrics={"pooled": {"rmse": 0.9, "mae": 0.7}, "ranking": {"k": 10, "users": 0}},

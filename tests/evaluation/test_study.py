@@ -15,7 +15,7 @@ from hyvae.evaluation.comparison import paired_difference
 from hyvae.evaluation.contestants import contestants
 from hyvae.models import REGISTRY
 
-SMALL = {"hyvae": {"epochs": 2, "hidden": 8, "latent": 4, "deep_layers": 4}}
+SMALL = {"hyvae": {"epochs": 2, "hidden": 8, "latent": 4, "deep_layers": 4, "samples": 0}}
 
 
 @pytest.fixture

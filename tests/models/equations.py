@@ -14,6 +14,8 @@ from hyvae.scoring import rating_block
 
 def build(name, ratings, preset="default", **settings):
     """A float64 model, prepared, with every weight (biases too) away from zero, and all ratings as a block."""
+    if "bias_shrinkage" in REGISTRY[name].Config.model_fields:
+        settings = {"bias_shrinkage": 5.0} | settings  # estimated, it is no part of a model's equations
     config, _ = configure(REGISTRY[name], preset, settings)
     torch.manual_seed(0)
     model = REGISTRY[name](config, ratings.n_users, ratings.n_items, ratings.scale).double()

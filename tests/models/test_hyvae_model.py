@@ -21,7 +21,7 @@ from hyvae.ratings import Ratings
 from hyvae.scoring import rating_block
 
 N_USERS, N_ITEMS = 60, 80
-SMALL_DEFAULT = {"hidden": 12, "latent": 4, "deep_layers": (5,)}
+SMALL_DEFAULT = {"hidden": 12, "latent": 4, "deep_layers": (5,), "samples": 0}
 SMALL_PAPER = {"hidden": 10, "latent": 6, "deep_layers": (7, 5), "decoder": 8, "deep_dropout": 0.0}
 QUICK = {"epochs": 30, "batch_users": 25, "learning_rate": 3e-3}
 
@@ -29,6 +29,13 @@ QUICK = {"epochs": 30, "batch_users": 25, "learning_rate": 3e-3}
 class TestHyVAEDefault(ModelContract):
     model = "hyvae"
     settings = {**SMALL_DEFAULT, "epochs": 20, "validate_every": 5}  # noqa: RUF012
+
+
+class TestHyVAEWithDraws(ModelContract):
+    """Draws of the linear autoencoder beside the network."""
+
+    model, preset = "hyvae", "draws"
+    settings = {**TestHyVAEDefault.settings, "samples": 5, "sample_width": 4, "sweeps": 10}  # noqa: RUF012
 
 
 class TestHyVAEPaper(ModelContract):
@@ -64,7 +71,7 @@ class TestHyVAEUnfoldable(ModelContract):
 def build(ratings, preset="default", **settings):
     """A float64 model, prepared, with every weight (biases too) away from zero, and all ratings as a block."""
     small = SMALL_DEFAULT if preset == "default" else SMALL_PAPER
-    config, _ = configure(HyVAE, preset, {**small, **settings})
+    config, _ = configure(HyVAE, preset, {**small, "bias_shrinkage": 5.0, **settings})
     torch.manual_seed(0)
     model = HyVAE(config, ratings.n_users, ratings.n_items, ratings.scale).double()
     with torch.no_grad():

@@ -355,3 +355,54 @@ class TestChoice:
 
     def test_anything_else_is_refused(self):
         assert "must be 'compiled' or 'torch'" in self.asked(HYVAE_KERNELS="fast").stderr
+
+
+def positive(width):
+    return 0.5 + draw(width).square()
+
+
+@sizes
+@pytest.mark.parametrize("width", [1, 7, 16, 33])
+class TestDraws:
+    def test_rows(self, monkeypatch, n_rows, width):
+        crow, col = case(n_rows)
+        given = (draw(len(col)), draw(90, width), 1.5, positive(width), draw(width))
+        ours, theirs = [], []
+        for functions, found in ((kernels._compiled, ours), ({}, theirs)):
+            with monkeypatch.context() as patch:
+                patch.setattr(kernels, "_compiled", functions)
+                vectors = draw(n_rows, width)
+                found += [*kernels.draw_rows(crow, col, *given, draw(n_rows, width), vectors), vectors]
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+
+    def test_table(self, monkeypatch, n_rows, width):
+        crow, col = case(n_rows)
+        crow_t, col_t, _, _ = kernels.transpose(crow, col, 90, False)
+        design = draw(n_rows, 4 * width, width)
+        grams, weights = design.mT @ design, 0.2 + draw(n_rows).square()
+        sums = kernels.product(crow_t, col_t, None, weights.square()[col_t.long()], grams.flatten(1))
+        given = (crow_t, col_t, weights, grams, sums.view(90, width, width), positive(width), draw(width))
+        found = both_ways(
+            monkeypatch,
+            lambda x, h: kernels.draw_table(*given, draw(90, width), x, h),
+            draw(90, width),
+            draw(n_rows, width),
+        )
+        torch.testing.assert_close(*found, rtol=1e-3, atol=1e-2)
+
+    def test_probit_rows(self, monkeypatch, n_rows, width):
+        crow, col = case(n_rows)
+        level = torch.arange(len(col)) % 4
+        bounds = torch.tensor([-30.0, -1.0, 0.2, 0.9, 30.0], dtype=torch.float64)
+        given = (crow, col, level, 0.3 * draw(90, width), draw(90), bounds, positive(width), draw(n_rows, width))
+        torch.testing.assert_close(*both_ways(monkeypatch, kernels.probit_rows, *given, 3), rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("n", [1, 100_000])
+def test_interpolate(monkeypatch, n):
+    x = 4 * draw(n)
+    grid = torch.linspace(-3, 5, 2049)
+    given = (draw(n), x, -3.0, 256.0, torch.tanh(grid))
+    ours, theirs = both_ways(monkeypatch, kernels.interpolate_, *given)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(ours[0], given[0] + torch.tanh(x.clamp(-3, 5)), rtol=0, atol=1e-5)

@@ -26,7 +26,7 @@ from hyvae.reports import figures, require_matplotlib, write_report
 from hyvae.reports.html import number, text
 from hyvae.runs import Run, check_target, read_run, write_run
 
-QUICK = {"epochs": 3, "validate_every": 1, "hidden": 8, "latent": 4, "deep_layers": 4}
+QUICK = {"epochs": 3, "validate_every": 1, "hidden": 8, "latent": 4, "deep_layers": 4, "samples": 0}
 RANKING = {"epochs": 4, "hidden": 8, "latent": 4, "batch_users": 20}
 SECTIONS = ["Results", "The data", "Training", "Errors on the test ratings", "Recommendations", "Provenance"]
 VOID = {"meta", "link", "br", "img", "path", "use", "rect"}

@@ -53,7 +53,7 @@ MEASURE = """() => {
 def page_file(small_ratings: Ratings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     train, valid, test = small_ratings.split(seed=0)
-    model = HyVAE(epochs=6, validate_every=2, hidden=8, latent=4, deep_layers=4)
+    model = HyVAE(epochs=6, validate_every=2, hidden=8, latent=4, deep_layers=4, samples=0)
     model.fit(train, valid, seed=0, progress=False)
     details = {"source": "a_" + "very_" * 40 + "long_name.csv", "a_key_" * 20: "that no window holds"}
     held_out = {"validation": valid, "test": test}

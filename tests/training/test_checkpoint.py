@@ -22,13 +22,15 @@ from hyvae.training import Checkpointing, checkpoint_path, train
 from hyvae.training.checkpoint import Keeper, read_checkpoint
 from hyvae.training.trainer import OPTIMISERS, parameter_groups
 
-WIDTHS = {"hidden": 8, "latent": 3, "deep_layers": (4,)}
+WIDTHS = {"hidden": 8, "latent": 3, "deep_layers": (4,), "samples": 0}
+SWEEPS = 3
 OVERFITTING = {**WIDTHS, "decoder": 5, "learning_rate": 0.05, "batch_users": 16, "center": "global", "l2": 0.0}
 # every way in which a training can differ where it goes on: blocks, steps, optimisers, noise, validation, its best
 TRAININGS = {
     "one step an epoch": ("default", {**WIDTHS, "epochs": 4, "validate_every": 2}),
     "mini-batches of blocks": ("default", {**WIDTHS, "epochs": 2, "batch_users": 16, "block_users": 7}),
     "clipped": ("default", {**WIDTHS, "epochs": 3, "gradient_clip": 0.01, "schedule": "constant"}),
+    "draws": ("default", {**WIDTHS, "epochs": 2, "samples": 2, "sample_width": 3, "sweeps": SWEEPS}),
     "ordinal": ("default", {**WIDTHS, "epochs": 3, "likelihood": "ordinal", "batch_users": 40}),
     "paper": ("paper", {**WIDTHS, "decoder": 5, "epochs": 3, "batch_users": 16}),
     "no noise": ("default", {**WIDTHS, "epochs": 3, "branches": "deep", "hidden_dropout": 0.0, "hide": 0.0}),
@@ -109,7 +111,7 @@ class TestGoingOn:
         kept, while_keeping = all_checkpoints(training, parts, tmp_path, monkeypatch, validation=validation)
         assert_same(uninterrupted, while_keeping)
         history = uninterrupted[1]
-        assert len(kept) == history.epochs[-1].steps + len(history.epochs)
+        assert len(kept) == history.epochs[-1].steps + len(history.epochs) + (SWEEPS if name == "draws" else 0)
         if validation:
             assert history.stopped_early == (name == "stops early")
             if name in ("the best is not the last", "stops early"):

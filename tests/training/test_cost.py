@@ -14,7 +14,7 @@ from hyvae.training import trainer
 
 HIDDEN, LATENT, DECODER, DEEP = 16, 12, 10, 14
 ONE_SIDED = {"fusion": "folded", "hidden": HIDDEN, "latent": LATENT, "deep_layers": DEEP, "decoder": DECODER}
-TWO_SIDED = {"hidden": HIDDEN, "latent": 6, "deep_layers": 5}
+TWO_SIDED = {"hidden": HIDDEN, "latent": 6, "deep_layers": 5, "samples": 0}
 
 
 def ratings_of(n_users=200, n_items=900, n_ratings=6000, seed=0):

@@ -12,7 +12,7 @@ from hyvae.ratings import Ratings
 from hyvae.training import train
 
 N_USERS, N_ITEMS, BATCH = 300, 700, 150
-WIDTHS = {"hidden": 8, "latent": 4, "deep_layers": (5,)}
+WIDTHS = {"hidden": 8, "latent": 4, "deep_layers": (5,), "samples": 2, "sample_width": 3, "sweeps": 4}
 
 
 class AllocationWatch(TorchDispatchMode):

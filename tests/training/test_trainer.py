@@ -22,7 +22,7 @@ from hyvae.training import train, trainer
 from hyvae.training.optimisers import Adam, RMSprop
 
 SMALL = {
-    "default": {"hidden": 8, "latent": 3, "deep_layers": (4,), "epochs": 4, "patience": None},
+    "default": {"hidden": 8, "latent": 3, "deep_layers": (4,), "epochs": 4, "patience": None, "samples": 0},
     "paper": {"hidden": 8, "latent": 3, "deep_layers": (4,), "decoder": 5, "epochs": 3, "batch_users": 16},
 }
 presets = pytest.mark.parametrize("preset", SMALL)

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan
-from hyvae.nn.biases import fit_biases, fold_in_user_bias
+from hyvae.nn.biases import DEFAULT_SHRINKAGE, fit_biases, fold_in_user_bias, shrinkage_of
 from hyvae.nn.dense import ACTIVATIONS
 from hyvae.nn.hiding import dropout
 from hyvae.nn.sparse import SparsePattern, at_columns, sampled_product, sparse_product
@@ -34,7 +34,9 @@ class AutoRecConfig(Config):
         description="subtracted from ratings: nothing, their mean, or mean + user and item effects, which then "
         "stand in for the output biases b",
     )
-    bias_shrinkage: float = Field(5.0, gt=0, description="ratings at the mean added to each user and item effect")
+    bias_shrinkage: float | None = Field(
+        None, gt=0, description="ratings at the mean added to each user and item effect; none: estimated for each side"
+    )
     row_scaling: bool = Field(False, description="divide the input sums by √(n + 1), n the number of ratings")
     input_dropout: float = Field(0.0, ge=0, lt=1, description="share of the inputs that a step drops")
     l2: float = Field(
@@ -98,6 +100,7 @@ class AutoRec(RatingModel):
     mean: Tensor
     item_effect: Tensor
     user_effect: Tensor
+    shrinkage: Tensor
 
     def __init__(self, config: AutoRecConfig, n_users: int, n_items: int, scale: tuple[float, float]) -> None:
         super().__init__(config, n_users, n_items, scale, config.width + 1)
@@ -105,6 +108,7 @@ class AutoRec(RatingModel):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("item_effect", torch.zeros(n_items))
         self.register_buffer("user_effect", torch.zeros(n_users))
+        self.register_buffer("shrinkage", torch.full((2,), config.bias_shrinkage or DEFAULT_SHRINKAGE))
         # shrunk effects, which a free bias on top would undo
         biases = config.center != "biases"
         # an item's column has one place a user, a user's row one an item
@@ -117,7 +121,7 @@ class AutoRec(RatingModel):
         """Effect of each user on their ratings, from these alone, where the centring has one; (n_rows,)."""
         if self.config.center != "biases":
             return torch.zeros_like(block.counts)
-        return fold_in_user_bias(block.values, block.pattern, self.mean, self.item_effect, self.config.bias_shrinkage)
+        return fold_in_user_bias(block.values, block.pattern, self.mean, self.item_effect, self.shrinkage[0])
 
     def _centred(self, block: RatingBlock, effect: Tensor) -> Tensor:
         """What centring leaves of users' ratings, (nnz,)."""
@@ -145,7 +149,9 @@ class AutoRec(RatingModel):
         if self.config.center == "global":
             self.mean.copy_(train.values.mean())
         elif self.config.center == "biases":
-            biases = fit_biases(train.values, train.pattern, self.config.bias_shrinkage)
+            shrinkage = shrinkage_of(self.config.bias_shrinkage, train.values, train.pattern)
+            self.shrinkage.copy_(torch.stack(shrinkage))
+            biases = fit_biases(train.values, train.pattern, shrinkage)
             self.mean.copy_(biases.mean)
             self.item_effect.copy_(biases.item)
             self.user_effect.copy_(biases.user)
@@ -252,8 +258,7 @@ class AutoRec(RatingModel):
             return super().encode_items(columns)
         pattern, effect = columns.pattern, torch.zeros_like(columns.counts)
         if self.config.center == "biases":
-            shrinkage = self.config.bias_shrinkage
-            effect = fold_in_user_bias(columns.values, pattern, self.mean, self.user_effect, shrinkage)
+            effect = fold_in_user_bias(columns.values, pattern, self.mean, self.user_effect, self.shrinkage[1])
         centred = pattern.residuals(columns.values, None, self.mean, effect, self.user_effect)
         code = self._code(self.by_user, centred, pattern)
         return torch.cat([code, torch.ones_like(code[:, :1])], 1), effect

@@ -6,7 +6,7 @@ The trainer and the recommender know models through this interface only. A subcl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -233,6 +233,15 @@ class RatingModel(nn.Module, ABC):
 
     def end_phase(self, name: str) -> None:
         """Do what is due when a phase of an epoch is over, and before the next begins."""
+
+    def conclude(self, train: RatingBlock, told: Callable[[int, int], None]) -> None:
+        """Learn what is not learnt by gradients, once, after the last step, with the best weights, before `finish`.
+
+        Parameters
+        ----------
+        told : callable
+            To be told how much is done, and of how much, every second or so: training can be stopped there.
+        """
 
     def penalties(self) -> dict[str, float]:
         """λ of each parameter, by name, whose λ · summed squares count in the loss, once a step.

@@ -12,13 +12,15 @@ from pydantic import Field
 from torch import Tensor
 
 from hyvae.models.base import Config, Preset, RatingBlock, RatingModel, TrainingPlan
-from hyvae.nn.biases import fit_biases, fold_in_user_bias
+from hyvae.nn.biases import DEFAULT_SHRINKAGE, fit_biases, fold_in_user_bias, shrinkage_of
 
 
 class BiasConfig(Config):
     """Settings of the bias model."""
 
-    shrinkage: float = Field(5.0, gt=0, description="ratings at the mean added to each user and item")
+    shrinkage: float | None = Field(
+        None, gt=0, description="ratings at the mean added to each user and item; none: estimated for each side"
+    )
     sweeps: int = Field(10, ge=1, description="alternations between item and user effects")
 
 
@@ -36,15 +38,19 @@ class Bias(RatingModel):
     config: BiasConfig
     mean: Tensor
     user_bias: Tensor
+    shrinkage: Tensor
 
     def __init__(self, config: BiasConfig, n_users: int, n_items: int, scale: tuple[float, float]) -> None:
         super().__init__(config, n_users, n_items, scale, width=1)
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("user_bias", torch.zeros(n_users))
+        self.register_buffer("shrinkage", torch.full((2,), config.shrinkage or DEFAULT_SHRINKAGE))
 
     def finish(self, train: RatingBlock) -> None:
         """Alternate the effects to convergence."""
-        biases = fit_biases(train.values, train.pattern, self.config.shrinkage, sweeps=self.config.sweeps)
+        shrinkage = shrinkage_of(self.config.shrinkage, train.values, train.pattern)
+        self.shrinkage.copy_(torch.stack(shrinkage))
+        biases = fit_biases(train.values, train.pattern, shrinkage, sweeps=self.config.sweeps)
         self.mean.copy_(biases.mean)
         self.user_bias.copy_(biases.user)
         self.item_bias.copy_(biases.item)
@@ -52,7 +58,7 @@ class Bias(RatingModel):
 
     def encode(self, block: RatingBlock) -> Tensor:
         """μ + b_u of each row, shape (n_rows, 1)."""
-        effect = fold_in_user_bias(block.values, block.pattern, self.mean, self.item_bias, self.config.shrinkage)
+        effect = fold_in_user_bias(block.values, block.pattern, self.mean, self.item_bias, self.shrinkage[0])
         return (self.mean + effect).unsqueeze(1)
 
     @property
@@ -62,5 +68,5 @@ class Bias(RatingModel):
 
     def encode_items(self, columns: RatingBlock) -> tuple[Tensor, Tensor]:
         """b_i from the item's ratings and the effects of the users who gave them."""
-        effect = fold_in_user_bias(columns.values, columns.pattern, self.mean, self.user_bias, self.config.shrinkage)
+        effect = fold_in_user_bias(columns.values, columns.pattern, self.mean, self.user_bias, self.shrinkage[1])
         return torch.ones_like(effect).unsqueeze(1), effect

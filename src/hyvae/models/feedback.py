@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hyvae.errors import ConfigError
 from hyvae.metrics import relevant_from
 from hyvae.models.base import Config, RatingBlock, Step
-from hyvae.nn.biases import fit_biases
+from hyvae.nn.biases import DEFAULT_SHRINKAGE, fit_biases, shrinkage_of
 from hyvae.nn.hiding import dropout
 from hyvae.nn.implicit import logistic_loss, multinomial_loss, sampled_logistic_loss
 from hyvae.nn.rows import ItemHead, RowLayer
@@ -35,7 +35,9 @@ class FeedbackConfig(Config):
         "biases",
         description="rating mode; subtracted from ratings: nothing, their mean, or mean + user and item effects",
     )
-    bias_shrinkage: float = Field(5.0, gt=0, description="ratings at the mean added to each user and item effect")
+    bias_shrinkage: float | None = Field(
+        None, gt=0, description="ratings at the mean added to each user and item effect; none: estimated for each side"
+    )
     presence: bool = Field(False, description="rating mode; second input channel: 1 where there is a rating")
     positive_from: float | None = Field(
         None, description="ranking mode; lowest rating that tells of an interaction; none: 0.7 of the way up the scale"
@@ -74,6 +76,7 @@ class Feedback(nn.Module):
     mean: Tensor
     item_effect: Tensor
     residual_variance: Tensor
+    shrinkage: Tensor
 
     def __init__(self, config: FeedbackConfig, n_items: int, scale: tuple[float, float]) -> None:
         super().__init__()
@@ -83,6 +86,7 @@ class Feedback(nn.Module):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("item_effect", torch.zeros(n_items))
         self.register_buffer("residual_variance", torch.ones(()))
+        self.register_buffer("shrinkage", torch.full((2,), config.bias_shrinkage or DEFAULT_SHRINKAGE))
 
     @property
     def scaled(self) -> float:
@@ -106,7 +110,9 @@ class Feedback(nn.Module):
         if self.config.center == "global":
             self.mean.copy_(train.values.mean())
         elif self.config.center == "biases":
-            biases = fit_biases(train.values, train.pattern, self.config.bias_shrinkage)
+            shrinkage = shrinkage_of(self.config.bias_shrinkage, train.values, train.pattern)
+            self.shrinkage.copy_(torch.stack(shrinkage))
+            biases = fit_biases(train.values, train.pattern, shrinkage)
             self.mean.copy_(biases.mean)
             self.item_effect.copy_(biases.item)
         centred = train.pattern.residuals(train.values, None, self.mean, self.effect(train), self.item_effect)
@@ -119,7 +125,7 @@ class Feedback(nn.Module):
             return torch.zeros_like(block.counts)
         total = block.pattern.row_sums(block.values, weights, self.mean, None, self.item_effect)
         count = block.counts if weights is None else block.pattern.row_sums(weights)
-        return total / (count + self.config.bias_shrinkage)
+        return total / (count + self.shrinkage[0])
 
     def rows(self, block: RatingBlock, corrupted: bool = False) -> Rows:
         """Read a block; `corrupted`: with some of its inputs dropped."""

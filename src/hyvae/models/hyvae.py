@@ -11,6 +11,7 @@ an encoded user is refined in closed form.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import ClassVar, Literal, Self
 
@@ -22,8 +23,9 @@ from torch.nn.functional import pad
 from hyvae.errors import ConfigError
 from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan, Widths
 from hyvae.nn import kernels
-from hyvae.nn.biases import fit_biases, fold_in_user_bias
+from hyvae.nn.biases import DEFAULT_SHRINKAGE, Shrinkage, fit_biases, fold_in_user_bias, shrinkage_of
 from hyvae.nn.dense import ACTIVATIONS, Linear
+from hyvae.nn.draws import Draws
 from hyvae.nn.fusion import DenseFusion
 from hyvae.nn.hiding import dropout, visible_ratings
 from hyvae.nn.latent import LOG_VARIANCE_RANGE, expected_relu, sample, total_kl
@@ -50,7 +52,9 @@ class HyVAEConfig(Config):
     center: Literal["none", "global", "biases"] = Field(
         "biases", description="subtracted from ratings: nothing, their mean, or mean + user and item effects"
     )
-    bias_shrinkage: float = Field(5.0, gt=0, description="ratings at the mean added to each user and item effect")
+    bias_shrinkage: float | None = Field(
+        None, gt=0, description="ratings at the mean added to each user and item effect; none: estimated for each side"
+    )
     fill: Literal["zero", "user_mean"] = Field("zero", description="what stands at unrated inputs (§ II)")
     presence: bool = Field(True, description="second input channel: 1 where there is a rating")
     row_scaling: bool = Field(True, description="divide the input sums by √(n + 1), n the number of ratings")
@@ -113,6 +117,16 @@ class HyVAEConfig(Config):
         "mean", description="expected output over z ~ q(z|x), or the output at its mean"
     )
 
+    samples: int = Field(
+        0,
+        ge=0,
+        description="draws that are kept of a two-sided linear autoencoder with ordered levels, beside the network; "
+        "0: the network answers alone",
+    )
+    sample_width: int = Field(32, gt=1, description="units of their vectors, the bias included")
+    sweeps: int = Field(200, gt=0, description="of the Gibbs sampler that draws them")
+    network_share: float = Field(0.3, ge=0, le=1, description="of the prediction, where there are draws beside it")
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         def refuse(when: bool, why: str) -> None:
@@ -127,6 +141,8 @@ class HyVAEConfig(Config):
         refuse(self.l2_against == "sum" and not self.l2, "l2_against='sum' needs a positive l2")
         refuse(not dense and self.output_activation != "none", "output_activation='relu' needs fusion='dense'")
         refuse(not dense and self.likelihood == "multinomial", "likelihood='multinomial' needs fusion='dense'")
+        refuse(self.samples > 0 and self.likelihood == "multinomial", "likelihood='multinomial' needs samples=0")
+        refuse(self.samples > self.sweeps, "of fewer sweeps than samples not all can be kept")
         nonlinear = self.output_activation != "none" or self.likelihood == "multinomial"
         refuse(nonlinear and self.refine is not None, "refine needs a linear output: set refine=none")
         refuse(
@@ -166,6 +182,11 @@ PAPER = HyVAEConfig(
 )
 
 
+NETWORK_PLAN = TrainingPlan(
+    learning_rate=5e-3, schedule="one_cycle", epochs=140, batch_users=None, validate_every=10, patience=5
+)
+
+
 class HyVAE(RatingModel):
     """Hybrid variational autoencoder."""
 
@@ -176,17 +197,8 @@ class HyVAE(RatingModel):
     )
     Config: ClassVar[type[Config]] = HyVAEConfig
     presets: ClassVar[dict[str, Preset]] = {
-        "default": Preset(
-            HyVAEConfig(),
-            TrainingPlan(
-                learning_rate=5e-3,
-                schedule="one_cycle",
-                epochs=140,
-                batch_users=None,
-                validate_every=10,
-                patience=5,
-            ),
-        ),
+        "default": Preset(HyVAEConfig(), NETWORK_PLAN),
+        "draws": Preset(HyVAEConfig(samples=40), NETWORK_PLAN),
         "paper": Preset(
             PAPER, TrainingPlan(optimiser="rmsprop", learning_rate=1e-4, epochs=500, batch_users=500, patience=50)
         ),
@@ -198,12 +210,14 @@ class HyVAE(RatingModel):
         "item_effect",
         "item_free",
         "head_bias",
+        "draws.item_effects",
     )
     user_tables: ClassVar[tuple[str, ...]] = (
         "user_effect",
         "user_rating_table",
         "user_presence_table",
         "user_vectors",
+        "draws.user_effects",
     )
 
     config: HyVAEConfig
@@ -212,6 +226,7 @@ class HyVAE(RatingModel):
     user_effect: Tensor
     residual_variance: Tensor
     z_scale: Tensor
+    shrinkage: Tensor
 
     def __init__(self, config: HyVAEConfig, n_users: int, n_items: int, scale: tuple[float, float]) -> None:
         c = config
@@ -221,11 +236,14 @@ class HyVAE(RatingModel):
         )
         width = sum(self.widths)
         self.n_ratings = 1  # of training, known from prepare on
-        super().__init__(config, n_users, n_items, scale, width + 1)
+        self.n_drawn = c.samples * c.sample_width
+        super().__init__(config, n_users, n_items, scale, self.n_drawn + width + 1)
+        self.draws = Draws(n_users, n_items, c.samples, c.sample_width) if c.samples else None
         for effect, shape in (("mean", ()), ("item_effect", (n_items,)), ("user_effect", (n_users,))):
             self.register_buffer(effect, torch.zeros(shape))
         self.register_buffer("residual_variance", torch.ones(()))
         self.register_buffer("z_scale", torch.ones(()))
+        self.register_buffer("shrinkage", torch.full((2,), c.bias_shrinkage or DEFAULT_SHRINKAGE))
 
         self.rating_table = _table(n_items, c.hidden)
         self.presence_table = _table(n_items, c.hidden) if c.presence else None
@@ -355,7 +373,9 @@ class HyVAE(RatingModel):
         if c.center == "global":
             self.mean.copy_(train.values.mean())
         elif c.center == "biases":
-            biases = fit_biases(train.values, train.pattern, c.bias_shrinkage)
+            shrinkage = shrinkage_of(c.bias_shrinkage, train.values, train.pattern)
+            self.shrinkage.copy_(torch.stack(shrinkage))
+            biases = fit_biases(train.values, train.pattern, shrinkage)
             self.mean.copy_(biases.mean)
             self.item_effect.copy_(biases.item)
             self.user_effect.copy_(biases.user)
@@ -372,7 +392,7 @@ class HyVAE(RatingModel):
         weights = self._visible(train, step)
         mean, item, user = self.mean, self.item_effect, self.user_effect
         if c.center == "biases" and weights is not None:
-            biases = fit_biases(train.values, train.pattern, c.bias_shrinkage, weights)
+            biases = fit_biases(train.values, train.pattern, Shrinkage(*self.shrinkage), weights)
             mean, item, user = biases.mean, biases.item, biases.user
         shared = {"mean": mean, "item_effect": item, "user_effect": user}
         if c.fusion == "folded":
@@ -504,6 +524,20 @@ class HyVAE(RatingModel):
         folded = ("fusion.", "item_free", "head_bias") if self._folds else ()
         return (*folded, "user_vectors", "deep_rows", "deep_bias")
 
+    @property
+    def _network_rows(self) -> Tensor:
+        """The part of the item rows that the branches' codes meet: those of the draws come before, a one behind."""
+        return self.item_rows[:, self.n_drawn : -1]
+
+    @torch.no_grad()
+    def conclude(self, train: RatingBlock, told: Callable[[int, int], None]) -> None:
+        """Draw from the posterior of the linear autoencoder."""
+        if self.draws is not None:
+            sweeps = self.config.sweeps
+            self.item_rows[:, : self.n_drawn] = self.draws.draw(
+                train.pattern, train.values, sweeps, lambda done: told(done, sweeps)
+            )
+
     @torch.no_grad()
     def finish(self, train: RatingBlock) -> None:
         """Fold the head, and encode the columns, into item rows and biases."""
@@ -514,7 +548,7 @@ class HyVAE(RatingModel):
         else:
             rows = self._item_rows(train, None, self.mean, self.item_effect, self.user_effect)
             bias = torch.zeros_like(self.item_bias) if self.config.center == "biases" else self.head_bias
-        self.item_rows[:, :-1] = rows
+        self._network_rows[:] = rows
         self.item_rows[:, -1] = 1.0
         self.item_bias.copy_(bias + self.item_effect)
 
@@ -538,13 +572,18 @@ class HyVAE(RatingModel):
         code, _, _ = self._branches(self._encode_rows(pattern, centred, None, self._user_tables(), self.hidden_bias))
         if c.refine is not None:
             code = code + self._refinement(block, c.refine)
-        return torch.cat([code, (offset + effect).unsqueeze(1)], 1)
+        code = torch.cat([code, (offset + effect).unsqueeze(1)], 1)
+        if self.draws is None:
+            return code
+        if not self.draws.drawn:
+            return torch.cat([code.new_zeros(len(code), self.n_drawn), code], 1)
+        return torch.cat([self.draws.encode(pattern, block.values, self.item_rows[:, : self.n_drawn]), code], 1)
 
     def _user_effect(self, block: RatingBlock) -> Tensor:
         """Effect of each row on its ratings, from these alone, where the centring has one; (n_rows,)."""
         if self.config.center != "biases":
             return torch.zeros_like(block.counts)
-        return fold_in_user_bias(block.values, block.pattern, self.mean, self.item_effect, self.config.bias_shrinkage)
+        return fold_in_user_bias(block.values, block.pattern, self.mean, self.item_effect, self.shrinkage[0])
 
     def _refinement(self, block: RatingBlock, strength: float) -> Tensor:
         """What the ratings of each row say of its code beyond their encoding, in closed form; (n_rows, width)."""
@@ -553,8 +592,8 @@ class HyVAE(RatingModel):
         for start in range(0, len(block.counts), REFINED_USERS):
             part = block.rows(start, min(start + REFINED_USERS, len(block.counts)))
             residuals = self._cross_fitted_residuals(part)
-            refined.append(solve_refinement(residuals, self.item_rows[:, :-1], part.pattern, strength))
-        return torch.cat(refined) if refined else self.item_rows.new_empty(0, self.item_rows.shape[1] - 1)
+            refined.append(solve_refinement(residuals, self._network_rows, part.pattern, strength))
+        return torch.cat(refined) if refined else self._network_rows[:0]
 
     def _cross_fitted_residuals(self, block: RatingBlock) -> Tensor:
         """A user's own ratings less their predictions, each by an encoding that did not see it; (nnz,).
@@ -574,7 +613,7 @@ class HyVAE(RatingModel):
         count = others(parts.row_sums(ones))
         effect = torch.zeros_like(count)
         if c.center == "biases":
-            effect = others(parts.row_sums(taste)) / (count + c.bias_shrinkage)
+            effect = others(parts.row_sums(taste)) / (count + self.shrinkage[0])
         rating_table, presence_table = self._user_tables()
         values, seen = kernels.product_both(parts.crow, parts.col, None, taste, ones, rating_table)
         taken, filled = effect, torch.zeros(())
@@ -586,15 +625,36 @@ class HyVAE(RatingModel):
             total = total + others(sparse_product(ones, presence_table, parts))
         code, _, _ = self._branches(self._to_hidden(total, count, self.hidden_bias))
         head_bias = self.item_bias - self.item_effect
-        scores = sampled_product(code, self.item_rows[:, :-1], parts)
+        scores = sampled_product(code, self._network_rows, parts)
         residuals = parts.residuals(taste - scores, row=effect, col=head_bias)
         return torch.empty_like(residuals).index_copy_(0, order, residuals)
 
     @torch.no_grad()
     def score(self, codes: Tensor, items: slice) -> Tensor:
-        """Scores of a block of items; the unfoldable heads decode all items first."""
+        """Scores of a block of items: the network's, and the draws' beside it."""
+        network = self._network_score(codes[:, self.n_drawn :], items)
+        if self.draws is None or not self.draws.drawn:
+            return network
+        expected = self.draws.expected(codes[:, : self.n_drawn], self.item_rows[items, : self.n_drawn])
+        return torch.lerp(expected, network, self.config.network_share)
+
+    @torch.no_grad()
+    def score_pairs(self, codes: Tensor, pattern: SparsePattern) -> Tensor:
+        """Scores at the positions of `pattern`."""
         if self._folds:
-            return self._rate(super().score(codes, items))
+            rows = self.item_rows[:, self.n_drawn :]
+            network = self._rate(sampled_product(codes[:, self.n_drawn :], rows, pattern) + self.item_bias[pattern.col])
+        else:
+            network = self._network_score(codes[:, self.n_drawn :], slice(None))[pattern.row, pattern.col]
+        if self.draws is None or not self.draws.drawn:
+            return network
+        expected = self.draws.expected_at(codes[:, : self.n_drawn], self.item_rows[:, : self.n_drawn], pattern)
+        return torch.lerp(expected, network, self.config.network_share)
+
+    def _network_score(self, codes: Tensor, items: slice) -> Tensor:
+        """Scores of the network; the unfoldable heads decode all items first."""
+        if self._folds:
+            return self._rate(torch.addmm(self.item_bias[items], codes, self.item_rows[items, self.n_drawn :].T))
         fused, _ = self.fusion(codes[:, :-1])
         if self.config.likelihood == "multinomial":
             return (codes[:, -1:] * torch.softmax(fused, 1))[:, items]  # E[x] = N_u·π (eq. 3)
@@ -602,13 +662,6 @@ class HyVAE(RatingModel):
 
     def _rate(self, scores: Tensor) -> Tensor:
         return self.ordinal.expectation(scores) if self.config.likelihood == "ordinal" else scores
-
-    @torch.no_grad()
-    def score_pairs(self, codes: Tensor, pattern: SparsePattern) -> Tensor:
-        """Scores at the positions of `pattern`."""
-        if self._folds:
-            return self._rate(super().score_pairs(codes, pattern))
-        return self.score(codes, slice(None))[pattern.row, pattern.col]
 
     @property
     def predicts_ratings(self) -> bool:
@@ -626,7 +679,7 @@ class HyVAE(RatingModel):
         c = self.config
         if c.fusion == "dense":
             raise ConfigError("fusion='dense' is folded when a run is saved, so that training cannot go on from a run")
-        free = self.item_rows[:, :-1]
+        free = self._network_rows
         if c.item_encoder:
             free = free - self._encoded_items(train, None, self.mean, self.item_effect, self.user_effect)
         state = {"item_free": free}
@@ -644,10 +697,13 @@ class HyVAE(RatingModel):
         pattern = columns.pattern
         effect = torch.zeros_like(columns.counts)
         if self.config.center == "biases":
-            effect = fold_in_user_bias(columns.values, pattern, self.mean, self.user_effect, self.config.bias_shrinkage)
+            effect = fold_in_user_bias(columns.values, pattern, self.mean, self.user_effect, self.shrinkage[1])
         centred = pattern.residuals(columns.values, None, self.mean, effect, self.user_effect)
         rows = self._encode_columns(pattern, centred, None)
-        return torch.cat([rows, torch.ones_like(rows[:, :1])], 1), effect
+        parts = [rows, torch.ones_like(rows[:, :1])]
+        if self.draws is not None:
+            parts = [self.draws.encode_items(pattern), *parts]
+        return torch.cat(parts, 1), effect
 
 
 def _centred(block: RatingBlock, shared: Shared, effect: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan
 from hyvae.nn import kernels
-from hyvae.nn.biases import fit_biases
+from hyvae.nn.biases import DEFAULT_SHRINKAGE, fit_biases, shrinkage_of
 from hyvae.nn.sparse import at_columns, sampled_product
 
 
@@ -27,7 +27,9 @@ class MFConfig(Config):
     strength: float = Field(
         15.0, gt=0, description="λ of users and of items (eq. 4): σ² of a rating over that of a vector's unit"
     )
-    bias_shrinkage: float = Field(5.0, gt=0, description="ratings at the mean added to each user and item effect")
+    bias_shrinkage: float | None = Field(
+        None, gt=0, description="ratings at the mean added to each user and item effect; none: estimated for each side"
+    )
 
 
 class MF(RatingModel):
@@ -49,6 +51,7 @@ class MF(RatingModel):
     mean: Tensor
     item_effect: Tensor
     n_training: Tensor
+    shrinkage: Tensor
 
     def __init__(self, config: MFConfig, n_users: int, n_items: int, scale: tuple[float, float]) -> None:
         super().__init__(config, n_users, n_items, scale, config.latent + 1)
@@ -56,11 +59,14 @@ class MF(RatingModel):
         self.offset = nn.Parameter(torch.zeros(n_items))
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("item_effect", torch.zeros(n_items))
+        self.register_buffer("shrinkage", torch.full((2,), config.bias_shrinkage or DEFAULT_SHRINKAGE))
         self.register_buffer("n_training", torch.ones(()))
 
     def prepare(self, train: RatingBlock) -> None:
         """Fit the effects; an item without ratings has no taste."""
-        biases = fit_biases(train.values, train.pattern, self.config.bias_shrinkage)
+        shrinkage = shrinkage_of(self.config.bias_shrinkage, train.values, train.pattern)
+        self.shrinkage.copy_(torch.stack(shrinkage))
+        biases = fit_biases(train.values, train.pattern, shrinkage)
         self.mean.copy_(biases.mean)
         self.item_effect.copy_(biases.item)
         self.n_training.fill_(int((train.counts > 0).sum()))
@@ -69,7 +75,7 @@ class MF(RatingModel):
     def _effect(self, block: RatingBlock) -> Tensor:
         """b_u of each row, (n_rows,)."""
         total = block.pattern.row_sums(block.values, None, self.mean, None, self.item_effect)
-        return total / (block.counts + self.config.bias_shrinkage)
+        return total / (block.counts + self.shrinkage[0])
 
     @torch.no_grad()
     def _solved(self, block: RatingBlock, effect: Tensor, item_vectors: Tensor, item_bias: Tensor) -> Tensor:
@@ -96,7 +102,7 @@ class MF(RatingModel):
         What is learnt beside the fitted effects is held back as they are: rare items would forget their shrinkage.
         """
         unit = 2 * float(self.n_training)
-        return {"item_vectors": self.config.strength / unit, "offset": self.config.bias_shrinkage / unit}
+        return {"item_vectors": self.config.strength / unit, "offset": float(self.shrinkage[1]) / unit}
 
     @torch.no_grad()
     def finish(self, train: RatingBlock) -> None:

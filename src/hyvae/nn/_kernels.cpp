@@ -343,10 +343,10 @@ INLINE void subtract(int64_t n, T a, const T *x, T *y) {
     for (int64_t k = 0; k < n; ++k) y[k] -= a * x[k];
 }
 
-// x with U'U x = b, for the Cholesky factor U of the symmetric matrix whose upper triangle is in A; both overwritten.
-// Where a pivot is no larger than its rounding errors may be, nothing is known of that unknown, and it stays 0.
+// The Cholesky factor U, A = U'U, of the symmetric matrix whose upper triangle is in A, in its place.  Where a pivot is no
+// larger than its rounding errors may be, nothing is known of that unknown: it stays 0, by an infinite pivot.
 template <typename T>
-INLINE void solve(int64_t n, T *A, T *b) {
+INLINE void factor(int64_t n, T *A) {
     T least = 0;
     for (int64_t k = 0; k < n; ++k) least = std::max(least, A[k * n + k]);
     least *= 4 * n * std::numeric_limits<T>::epsilon();
@@ -354,18 +354,25 @@ INLINE void solve(int64_t n, T *A, T *b) {
         T *row = A + k * n;
         if (!(row[k] > least)) {
             std::fill(row + k, A + (k + 1) * n, T(0));
-            row[k] = 1;
-            b[k] = 0;
+            row[k] = std::numeric_limits<T>::infinity();
             continue;
         }
         const T scale = 1 / std::sqrt(row[k]);
         for (int64_t j = k; j < n; ++j) row[j] *= scale;
         for (int64_t i = k + 1; i < n; ++i) subtract(n - i, row[i], row + i, A + i * n + i);
-        b[k] /= row[k];
-        subtract(n - k - 1, b[k], row + k + 1, b + k + 1);
     }
+}
+
+// x with U'U x = b, in the place of b.  With standard normal `noise` (or null), a draw from N(x, (U'U)^-1).
+template <typename T>
+INLINE void substitute(int64_t n, const T *U, T *b, const T *noise = nullptr) {
+    for (int64_t k = 0; k < n; ++k) {
+        b[k] /= U[k * n + k];
+        subtract(n - k - 1, b[k], U + k * n + k + 1, b + k + 1);
+    }
+    if (noise) for (int64_t k = 0; k < n; ++k) b[k] += noise[k];
     for (int64_t k = n - 1; k >= 0; --k) {
-        const T *row = A + k * n;
+        const T *row = U + k * n;
         T sum = b[k];
         for (int64_t j = k + 1; j < n; ++j) sum -= row[j] * b[j];
         b[k] = sum / row[k];
@@ -384,7 +391,8 @@ INLINE void ridge_rows(int64_t first, int64_t last, const int64_t *crow, const i
         gram(begin, end, col, table, stride, width, sums.data());
         for (int64_t k = 0; k < width; ++k) sums[k * width + k] += strength;
         for (int64_t e = begin; e < end; ++e) subtract(width, -values[e], table + (int64_t)col[e] * stride, b);
-        solve(width, sums.data(), b);
+        factor(width, sums.data());
+        substitute(width, sums.data(), b);
     }
 }
 
@@ -397,6 +405,132 @@ EACH_PROCESSOR void ridge_rows_f64(int64_t first, int64_t last, const int64_t *c
                                    const double *values, const double *table, int64_t stride, int64_t width,
                                    double strength, double *out) {
     ridge_rows(first, last, crow, col, values, table, stride, width, strength, out);
+}
+
+// ---- draws of vectors from their posteriors -----------------------------------------------------------------------
+
+// y += a * A x, for a symmetric A of which both triangles are there.
+INLINE void add_product(int64_t n, const float *A, float a, const float *x, float *y) {
+    for (int64_t i = 0; i < n; ++i) subtract(n, -a * x[i], A + i * n, y);
+}
+
+struct Prior {
+    int64_t width;
+    const float *precision, *mean;
+};
+
+// A vector x of each row whose entries are e = <x - x_before, q> + noise of precision `noise_precision`, q the row of
+// `table` that an entry's column names.  Leaves what the drawing of other parts of the rows' vectors needs: the row's
+// sum of q q' in `grams`, and of what x leaves of e, times q, in `moments`, both times the precision of the noise.
+EACH_PROCESSOR void draw_rows_f32(int64_t first, int64_t last, const int64_t *crow, const int32_t *col,
+                                  const float *values, const float *table, float noise_precision, const Prior &prior,
+                                  const float *noise, float *vectors, float *grams, float *moments) {
+    const int64_t width = prior.width;
+    std::vector<float> A(width * width), b(width);
+    for (int64_t r = first; r < last; ++r) {
+        float *x = vectors + r * width, *G = grams + r * width * width, *h = moments + r * width;
+        gram(crow[r], crow[r + 1], col, table, width, width, G);
+        std::fill(h, h + width, 0.0f);
+        for (int64_t e = crow[r]; e < crow[r + 1]; ++e) subtract(width, -values[e], table + (int64_t)col[e] * width, h);
+        for (int64_t i = 0; i < width; ++i) {
+            h[i] *= noise_precision;
+            for (int64_t j = i; j < width; ++j) G[j * width + i] = G[i * width + j] *= noise_precision;
+        }
+        std::copy(G, G + width * width, A.begin());
+        std::copy(h, h + width, b.begin());
+        add_product(width, G, 1.0f, x, b.data());
+        for (int64_t k = 0; k < width; ++k) {
+            A[k * width + k] += prior.precision[k];
+            b[k] += prior.precision[k] * prior.mean[k];
+        }
+        factor(width, A.data());
+        substitute(width, A.data(), b.data(), noise + r * width);
+        for (int64_t k = 0; k < width; ++k) std::swap(x[k], b[k]);  // b: x before
+        for (int64_t k = 0; k < width; ++k) b[k] = x[k] - b[k];
+        add_product(width, G, -1.0f, b.data(), h);
+    }
+}
+
+// Moments of some rows, after the part that a row of a table has in their vectors has moved by `change`.
+EACH_PROCESSOR void move_moments(int64_t first, int64_t last, const int32_t *rows, const float *weights,
+                                 const float *grams, int64_t width, const float *change, float *moments) {
+    for (int64_t e = first; e < last; ++e) {
+        const int64_t r = rows[e];
+        add_product(width, grams + r * width * width, -weights[r], change, moments + r * width);
+    }
+}
+
+// The right-hand side and the precision matrix of one row of a table.
+EACH_PROCESSOR void table_row_posterior(int64_t begin, int64_t end, const int32_t *rows, const float *weights,
+                                        const float *moments, const float *gram, const Prior &prior, const float *x,
+                                        float *A, float *b) {
+    const int64_t width = prior.width;
+    std::copy(gram, gram + width * width, A);
+    for (int64_t k = 0; k < width; ++k) b[k] = prior.precision[k] * prior.mean[k];
+    for (int64_t e = begin; e < end; ++e) subtract(width, -weights[rows[e]], moments + (int64_t)rows[e] * width, b);
+    add_product(width, gram, 1.0f, x, b);
+    for (int64_t k = 0; k < width; ++k) A[k * width + k] += prior.precision[k];
+}
+
+EACH_PROCESSOR void draw_f32(int64_t n, float *A, float *b, const float *noise) {
+    factor(n, A);
+    substitute(n, A, b, noise);
+}
+
+// Mean of standard normal noise between `low` and `high`.
+INLINE double expected_noise(double low, double high) {
+    constexpr double root = 0.70710678118654752, density = 0.3989422804014327;
+    const bool flip = low + high > 0;  // to the left tail, where the distribution function has digits
+    if (flip) {
+        const double turned = -low;
+        low = -high;
+        high = turned;
+    }
+    const double share = 0.5 * (std::erfc(-high * root) - std::erfc(-low * root));
+    const double mean = density * (std::exp(-0.5 * low * low) - std::exp(-0.5 * high * high)) / std::max(share, 1e-300);
+    const double within = std::min(std::max(mean, low), high);  // where no digits are left
+    return flip ? -within : within;
+}
+
+// Vectors x of rows, for the ordered levels of their entries: EM with the noise of <x, q> + offset as what is unknown,
+// from the prior's mean on, `steps` times.  `bounds`: the cuts between the levels, and what stands for infinities.
+EACH_PROCESSOR void probit_rows_f32(int64_t first, int64_t last, const int64_t *crow, const int32_t *col,
+                                    const int64_t *level, const float *table, const float *offsets,
+                                    const double *bounds, int64_t width, const float *precision, const float *means,
+                                    int64_t steps, float *vectors) {
+    std::vector<float> A(width * width), b(width);
+    for (int64_t r = first; r < last; ++r) {
+        const float *mean = means + r * width;
+        float *x = vectors + r * width;
+        std::copy(mean, mean + width, x);
+        if (crow[r] == crow[r + 1]) continue;
+        gram(crow[r], crow[r + 1], col, table, width, width, A.data());
+        for (int64_t k = 0; k < width; ++k) A[k * width + k] += precision[k];
+        factor(width, A.data());
+        for (int64_t step = 0; step < steps; ++step) {
+            for (int64_t k = 0; k < width; ++k) b[k] = precision[k] * (mean[k] - x[k]);
+            for (int64_t e = crow[r]; e < crow[r + 1]; ++e) {
+                const float *q = table + (int64_t)col[e] * width;
+                float score = offsets[col[e]];
+                for (int64_t k = 0; k < width; ++k) score += x[k] * q[k];
+                const double noise = expected_noise(bounds[level[e]] - score, bounds[level[e] + 1] - score);
+                subtract(width, (float)-noise, q, b.data());
+            }
+            substitute(width, A.data(), b.data());
+            for (int64_t k = 0; k < width; ++k) x[k] += b[k];
+        }
+    }
+}
+
+// out += f(x), for a function by its values at equal steps from `low` on, linear between and constant beyond.
+EACH_PROCESSOR void interpolate_range(int64_t first, int64_t last, const float *x, float low, float per_step,
+                                      int64_t cells, const float *values, float *out) {
+    const float most = (float)cells - 0.5f;
+    for (int64_t i = first; i < last; ++i) {
+        const float place = std::min(std::max((x[i] - low) * per_step, 0.0f), (float)cells);
+        const int32_t cell = (int32_t)std::min(place, most);
+        out[i] += values[cell] + (place - (float)cell) * (values[cell + 1] - values[cell]);
+    }
 }
 
 // ---- effects -----------------------------------------------------------------------------------------------------
@@ -657,7 +791,7 @@ EACH_PROCESSOR int64_t above(const float *scores, int64_t n, float bound, int32_
 }  // namespace
 
 // of the arguments below: that of kernels.py must be the same
-EXPORT int hyvae_version() { return 1; }
+EXPORT int hyvae_version() { return 2; }
 
 // ---- what Python calls ---------------------------------------------------------------------------------------------
 
@@ -711,6 +845,52 @@ SAMPLE(hyvae_sample_f64, double)
 #define ridge_rows_double ridge_rows_f64
 RIDGE(hyvae_ridge_f32, float)
 RIDGE(hyvae_ridge_f64, double)
+
+EXPORT void hyvae_draw_rows(int64_t n_rows, const int64_t *crow, const int32_t *col, const float *values,
+                            const float *table, int64_t width, float noise_precision, const float *precision,
+                            const float *mean, const float *noise, float *vectors, float *grams, float *moments,
+                            int threads) {
+    const Prior prior{width, precision, mean};
+    over_rows(n_rows, crow, width * width, threads, [&](int64_t a, int64_t b) {
+        draw_rows_f32(a, b, crow, col, values, table, noise_precision, prior, noise, vectors, grams, moments);
+    });
+}
+
+// Rows of a table one after the other, each from its posterior given all others: row j has a part, times the row's
+// weight, in the vectors of the rows that are the entries of its compressed row.  `sums` (n, width, width): the grams
+// of these rows, times their weights' squares, added up.
+EXPORT void hyvae_draw_table(int64_t n, const int64_t *crow, const int32_t *rows, const float *weights,
+                             const float *grams, const float *sums, int64_t width, const float *precision,
+                             const float *mean, const float *noise, float *table, float *moments, int threads) {
+    const Prior prior{width, precision, mean};
+    std::vector<float> A(width * width), b(width);
+    for (int64_t j = 0; j < n; ++j) {
+        const int64_t begin = crow[j], end = crow[j + 1];
+        float *x = table + j * width;
+        table_row_posterior(begin, end, rows, weights, moments, sums + j * width * width, prior, x, A.data(), b.data());
+        draw_f32(width, A.data(), b.data(), noise + j * width);
+        for (int64_t k = 0; k < width; ++k) std::swap(x[k], b[k]);
+        for (int64_t k = 0; k < width; ++k) b[k] = x[k] - b[k];
+        over_range(end - begin, width * width, threads, [&](int64_t first, int64_t last) {
+            move_moments(begin + first, begin + last, rows, weights, grams, width, b.data(), moments);
+        });
+    }
+}
+
+EXPORT void hyvae_probit_rows(int64_t n_rows, const int64_t *crow, const int32_t *col, const int64_t *level,
+                              const float *table, const float *offsets, const double *bounds, int64_t width,
+                              const float *precision, const float *means, int64_t steps, float *vectors, int threads) {
+    over_rows(n_rows, crow, width * width, threads, [&](int64_t a, int64_t b) {
+        probit_rows_f32(a, b, crow, col, level, table, offsets, bounds, width, precision, means, steps, vectors);
+    });
+}
+
+EXPORT void hyvae_interpolate(int64_t n, const float *x, float low, float per_step, int64_t cells,
+                              const float *values, float *out, int threads) {
+    over_range(n, 4, threads, [&](int64_t a, int64_t b) {
+        interpolate_range(a, b, x, low, per_step, cells, values, out);
+    });
+}
 
 // Entries in the order of columns.  With `touched`, only columns that have entries get a row; gives their number.
 EXPORT int64_t hyvae_transpose(int64_t n_rows, int64_t n_cols, const int64_t *crow, const int32_t *col,

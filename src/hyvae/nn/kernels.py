@@ -24,7 +24,7 @@ from torch.nn.functional import pad
 
 VARIABLE = "HYVAE_KERNELS"
 # of the functions' arguments: that of _kernels.cpp must be the same
-_VERSION = 1
+_VERSION = 2
 # the low 32 bits
 _HALF = (1 << 32) - 1
 _GATHER_CHUNK = 1 << 16
@@ -38,6 +38,10 @@ _SIGNATURES = {
     "sample_f64": "ipppipiipt",
     "ridge_f32": "ippppiidpt",
     "ridge_f64": "ippppiidpt",
+    "draw_rows": "ippppifppppppt",
+    "draw_table": "ipppppippppp" + "t",
+    "probit_rows": "ippppppippip" + "t",
+    "interpolate": "ipffippt",
     "transpose": "iipppppp",
     "hidden_entries": "ipppppp",
     "residuals": "ippppfpppt",
@@ -265,6 +269,165 @@ def _ridge(crow: Tensor, col: Tensor, values: Tensor, table: Tensor, strength: f
     gram.diagonal(dim1=1, dim2=2).add_(strength)
     moment = _product(crow, col, None, values, table)
     return torch.cholesky_solve(moment.unsqueeze(2), torch.linalg.cholesky(gram)).squeeze(2)
+
+
+def _draw_rows(
+    crow: Tensor,
+    col: Tensor,
+    values: Tensor,
+    table: Tensor,
+    noise_precision: float,
+    precision: Tensor,
+    mean: Tensor,
+    noise: Tensor,
+    vectors: Tensor,
+) -> tuple[Tensor, Tensor]:
+    n_rows, width = vectors.shape
+    if _by_kernel(values, table, precision, mean, noise, vectors) and _whole(table) and _whole(noise, vectors):
+        grams, moments = table.new_empty(n_rows, width, width), table.new_empty(n_rows, width)
+        _compiled["draw_rows"](
+            n_rows,
+            crow.data_ptr(),
+            col.data_ptr(),
+            values.data_ptr(),
+            table.data_ptr(),
+            width,
+            noise_precision,
+            precision.data_ptr(),
+            mean.data_ptr(),
+            noise.data_ptr(),
+            vectors.data_ptr(),
+            grams.data_ptr(),
+            moments.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return grams, moments
+    grams = table.new_empty(n_rows, width, width)
+    bounds = crow.tolist()
+    for row in range(n_rows):
+        codes = table[col[bounds[row] : bounds[row + 1]]]
+        torch.mm(codes.T, codes, out=grams[row])
+    grams *= noise_precision
+    moments = noise_precision * _product(crow, col, None, values, table)
+    right = moments + (grams @ vectors.unsqueeze(2)).squeeze(2) + precision * mean
+    drawn = _draw(grams + torch.diag(precision), right, noise)
+    moments -= (grams @ (drawn - vectors).unsqueeze(2)).squeeze(2)
+    vectors.copy_(drawn)
+    return grams, moments
+
+
+def _draw(precision: Tensor, right: Tensor, noise: Tensor) -> Tensor:
+    """Draws from N(A⁻¹ b, A⁻¹), with standard normal noise; (…, n)."""
+    upper = torch.linalg.cholesky(precision).mT
+    mean = torch.cholesky_solve(right.unsqueeze(-1), upper, upper=True)
+    return (mean + torch.linalg.solve_triangular(upper, noise.unsqueeze(-1), upper=True)).squeeze(-1)
+
+
+def _draw_table(
+    crow: Tensor,
+    rows: Tensor,
+    weights: Tensor,
+    grams: Tensor,
+    sums: Tensor,
+    precision: Tensor,
+    mean: Tensor,
+    noise: Tensor,
+    table: Tensor,
+    moments: Tensor,
+) -> None:
+    n, width = table.shape
+    if _by_kernel(weights, grams, sums, precision, mean, noise, table, moments) and _whole(noise, table):
+        _compiled["draw_table"](
+            n,
+            crow.data_ptr(),
+            rows.data_ptr(),
+            weights.data_ptr(),
+            grams.data_ptr(),
+            sums.data_ptr(),
+            width,
+            precision.data_ptr(),
+            mean.data_ptr(),
+            noise.data_ptr(),
+            table.data_ptr(),
+            moments.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return
+    bounds = crow.tolist()
+    for j in range(n):
+        of = rows[bounds[j] : bounds[j + 1]].long()
+        right = weights[of] @ moments[of] + sums[j] @ table[j] + precision * mean
+        drawn = _draw(sums[j] + torch.diag(precision), right, noise[j])
+        moments[of] -= weights[of].unsqueeze(1) * (grams[of] @ (drawn - table[j]))
+        table[j] = drawn
+
+
+def _probit_rows(
+    crow: Tensor,
+    col: Tensor,
+    level: Tensor,
+    table: Tensor,
+    offsets: Tensor,
+    bounds: Tensor,
+    precision: Tensor,
+    means: Tensor,
+    steps: int,
+) -> Tensor:
+    n_rows, width = means.shape
+    if _by_kernel(table, offsets, precision, means) and _whole(table) and _whole(means):
+        out = torch.empty_like(means)
+        _compiled["probit_rows"](
+            n_rows,
+            crow.data_ptr(),
+            col.data_ptr(),
+            level.data_ptr(),
+            table.data_ptr(),
+            offsets.data_ptr(),
+            bounds.data_ptr(),
+            width,
+            precision.data_ptr(),
+            means.data_ptr(),
+            steps,
+            out.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return out
+    grams = table.new_empty(n_rows, width, width)
+    limits = crow.tolist()
+    for row in range(n_rows):
+        codes = table[col[limits[row] : limits[row + 1]]]
+        torch.mm(codes.T, codes, out=grams[row])
+    lower = torch.linalg.cholesky(grams + torch.diag(precision))
+    vectors = means.clone()
+    for _ in range(steps):
+        scores = _sample(crow, col, vectors, table) + offsets[col]
+        noise = expected_noise(bounds[level] - scores.double(), bounds[level + 1] - scores.double()).to(table.dtype)
+        slope = _product(crow, col, None, noise, table) + precision * (means - vectors)
+        vectors += torch.cholesky_solve(slope.unsqueeze(2), lower).squeeze(2)
+    return vectors
+
+
+def _interpolate(out: Tensor, x: Tensor, low: float, per_step: float, values: Tensor) -> None:
+    cells = len(values) - 1
+    if _by_kernel(out, x, values) and _whole(out, x):
+        threads = torch.get_num_threads()
+        pointers = values.data_ptr(), out.data_ptr()
+        _compiled["interpolate"](x.numel(), x.data_ptr(), low, per_step, cells, *pointers, threads)
+        return
+    place = ((x - low) * per_step).clamp(0, cells)
+    cell = place.long().clamp_max(cells - 1)
+    out += torch.lerp(values[cell], values[cell + 1], place - cell)
+
+
+def expected_noise(low: Tensor, high: Tensor) -> Tensor:
+    """Mean of standard normal noise between `low` and `high`, float64 tensors of one shape."""
+    # in the left tail, where the distribution function has digits
+    flip = low + high > 0
+    low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
+    density = (torch.exp(-0.5 * low.square()) - torch.exp(-0.5 * high.square())) / math.sqrt(2 * math.pi)
+    mean = density / (torch.special.ndtr(high) - torch.special.ndtr(low)).clamp_min(1e-300)
+    mean = mean.clamp(low, high)  # where no digits are left
+    return torch.where(flip, -mean, mean)
 
 
 # -- patterns ---------------------------------------------------------------------------------------------
@@ -682,6 +845,13 @@ _OPERATORS = {
     " -> (Tensor, Tensor)": _product_both,
     "sample(Tensor crow, Tensor col, Tensor left, Tensor right) -> Tensor": _sample,
     "ridge(Tensor crow, Tensor col, Tensor values, Tensor table, float strength) -> Tensor": _ridge,
+    "draw_rows(Tensor crow, Tensor col, Tensor values, Tensor table, float noise_precision, Tensor precision, "
+    "Tensor mean, Tensor noise, Tensor(a!) vectors) -> (Tensor, Tensor)": _draw_rows,
+    "draw_table(Tensor crow, Tensor rows, Tensor weights, Tensor grams, Tensor sums, Tensor precision, Tensor mean, "
+    "Tensor noise, Tensor(a!) table, Tensor(b!) moments) -> ()": _draw_table,
+    "probit_rows(Tensor crow, Tensor col, Tensor level, Tensor table, Tensor offsets, Tensor bounds, Tensor precision, "
+    "Tensor means, int steps) -> Tensor": _probit_rows,
+    "interpolate_(Tensor(a!) out, Tensor x, float low, float per_step, Tensor values) -> ()": _interpolate,
     "transpose(Tensor crow, Tensor col, int n_cols, bool touched_only) -> (Tensor, Tensor, Tensor, Tensor)": _transpose,
     "hidden_entries(Tensor crow, Tensor col, Tensor visible) -> (Tensor, Tensor, Tensor)": _hidden_entries,
     f"residuals({_RESIDUAL}) -> Tensor": _residuals,
@@ -715,6 +885,10 @@ product_pair = torch.ops.hyvae.product_pair.default
 product_both = torch.ops.hyvae.product_both.default
 sample = torch.ops.hyvae.sample.default
 ridge = torch.ops.hyvae.ridge.default
+draw_rows = torch.ops.hyvae.draw_rows.default
+draw_table = torch.ops.hyvae.draw_table.default
+probit_rows = torch.ops.hyvae.probit_rows.default
+interpolate_ = torch.ops.hyvae.interpolate_.default
 transpose = torch.ops.hyvae.transpose.default
 hidden_entries = torch.ops.hyvae.hidden_entries.default
 residuals = torch.ops.hyvae.residuals.default

@@ -33,7 +33,7 @@ class TrainingProgress:
         self.latest: float | None = None
         self.progress = Progress(
             SpinnerColumn(),
-            TextColumn("epoch {task.completed}/{task.total}"),
+            TextColumn("{task.description} {task.completed}/{task.total}"),
             BarColumn(bar_width=16),
             TextColumn("{task.fields[line]}"),
             TimeElapsedColumn(),
@@ -42,7 +42,7 @@ class TrainingProgress:
             console=Console(stderr=True),
             disable=not (sys.stderr.isatty() if shown is None else shown),
         )
-        self.task = self.progress.add_task("training", total=epochs, line="")
+        self.task = self.progress.add_task("epoch", total=epochs, line="")
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -63,6 +63,12 @@ class TrainingProgress:
             self.latest = report.validation_ndcg
             self.best = report.validation_ndcg if self.best is None else max(self.best, report.validation_ndcg)
         self.progress.update(self.task, completed=report.epoch, line=self.line(report))
+
+    def conclude(self, done: int, of: int) -> None:
+        """Show how much is done of what follows the epochs."""
+        self.progress.update(
+            self.task, completed=done, total=of, description="sweep", line="drawing from the posterior"
+        )
 
     def line(self, report: EpochReport) -> str:
         """What the bar says of an epoch."""

@@ -128,6 +128,7 @@ def train(
     given: Ratings | None = None,
     seed: int = 0,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    on_conclusion: Callable[[int, int], None] | None = None,
     checkpoint: Checkpointing | None = None,
 ) -> History:
     """Train a model in place, on the device it is on, and leave it ready to answer.
@@ -145,6 +146,8 @@ def train(
         Of the batches, of hidden ratings and of all noise. The caller's random state is left as it was.
     on_epoch : callable, optional
         Called with each epoch's report; first, where training goes on from a checkpoint, with those of its epochs.
+    on_conclusion : callable, optional
+        Told, after the epochs, how much is done of what is not learnt by gradients, and of how much.
     checkpoint : Checkpointing, optional
         Where to save the state of training from time to time, and whether to go on from there. Ctrl-C and SIGTERM
         then stop between two steps, with a last checkpoint.
@@ -171,7 +174,9 @@ def train(
         keeper = Keeper(checkpoint, job, str(model.item_rows.device))
     # an odd seed, where the weights were drawn with an even one: the first noise must not repeat them
     with seeded(2 * seed + 1), Interruption() if keeper else nullcontext() as interruption:
-        return _Run(model, ratings, plan, validation, given, seed, keeper, interruption).go(on_epoch)
+        return _Run(model, ratings, plan, validation, given, seed, keeper, interruption).go(
+            on_epoch or _ignore, on_conclusion or _ignore
+        )
 
 
 def parameter_groups(model: RatingModel) -> list[dict[str, Any]]:
@@ -220,19 +225,31 @@ class _Run:
         self.best_state: dict[str, Tensor] | None = None
         self.history = History()
 
-    def go(self, on_epoch: Callable[[EpochReport], None] | None) -> History:
+    def go(self, on_epoch: Callable[[EpochReport], None], on_conclusion: Callable[[int, int], None]) -> History:
         set_reduced(self.model, self.plan.matmul == "bfloat16")
         with torch.no_grad():
             self.model.prepare(self.whole)
         groups = parameter_groups(self.model)
-        if groups and self.plan.epochs:
-            self._learn(OPTIMISERS[self.plan.optimiser](groups, self.plan.learning_rate), on_epoch or _ignore)
+        optimiser = OPTIMISERS[self.plan.optimiser](groups, self.plan.learning_rate) if groups else None
+        if optimiser is not None and self.plan.epochs:
+            self._learn(optimiser, on_epoch)
         if self.best_state is not None:
             self.model.load_state_dict(self.best_state)
         self.model.eval()
+        self._conclude(optimiser, on_conclusion)
         self.model.finish(self.whole)
         self.history.seconds = time.perf_counter() - self.started
         return self.history
+
+    def _conclude(self, optimiser: Optimiser | None, on_conclusion: Callable[[int, int], None]) -> None:
+        def told(done: int, of: int) -> None:
+            on_conclusion(done, of)
+            if optimiser is not None:
+                self._pause(optimiser)
+
+        # with draws of its own: where training goes on from a checkpoint of then, it is done again from the start
+        with seeded(self.seed), torch.no_grad():
+            self.model.conclude(self.whole, told)
 
     @torch.no_grad()
     def _penalty(self) -> LossParts:
@@ -491,5 +508,5 @@ def _copy(state: dict[str, Any]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
-def _ignore(report: EpochReport) -> None:
+def _ignore(*report: EpochReport | int) -> None:
     """Watch nothing."""

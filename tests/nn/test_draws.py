@@ -1,0 +1,97 @@
+"""The draws that are kept: levels, users' answers, expected ratings."""
+
+import numpy as np
+import pytest
+import torch
+
+from hyvae.nn import draws as module
+from hyvae.nn.draws import MOST_LEVELS, Draws
+from hyvae.nn.probit import probabilities
+from hyvae.scoring import rating_block
+
+WIDTH, SAMPLES = 4, 3
+
+
+@pytest.fixture(scope="module")
+def case(small_ratings):
+    block = rating_block(small_ratings)
+    draws = Draws(small_ratings.n_users, small_ratings.n_items, SAMPLES, WIDTH)
+    told = []
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        items = draws.draw(block.pattern, block.values, 12, told.append)
+    assert told == list(range(1, 13))
+    return draws, items, block
+
+
+def test_levels_are_the_different_ratings(case):
+    draws, _, block = case
+    assert draws.levels.unique().tolist() == block.values.unique().tolist() == [1, 2, 3, 4, 5]
+    assert draws.levels[draws._level(block.values)].equal(block.values)
+    assert draws.levels[draws._level(torch.tensor([0.0, 2.4, 2.6, 99.0]))].tolist() == [1, 2, 3, 5]
+    assert torch.isfinite(draws.cuts[:, :4]).all()
+    assert draws.cuts[:, 4:].isinf().all()
+
+
+def test_too_many_different_ratings_are_binned(small_ratings):
+    block = rating_block(small_ratings)
+    values = block.values + torch.linspace(0, 0.9, len(block.values))
+    draws = Draws(small_ratings.n_users, small_ratings.n_items, 1, WIDTH)
+    with torch.random.fork_rng():
+        draws.draw(block.pattern, values, 2, lambda sweep: None)
+    assert len(draws.levels.unique()) == MOST_LEVELS
+    assert (draws.levels[draws._level(values)] - values).abs().mean() < 0.1
+
+
+def test_expected_ratings_are_means_over_draws_of_those_of_the_levels(case):
+    draws, items, block = case
+    codes = draws.encode(block.pattern, block.values, items)
+    wanted = torch.zeros(len(codes), len(items), dtype=torch.float64)
+    for s in range(SAMPLES):
+        part = slice(s * WIDTH, (s + 1) * WIDTH)
+        p, q = codes[:, part].double(), items[:, part].double()
+        scores = (p[:, :-1] @ q[:, :-1].T + p[:, -1:] + q[:, -1]).flatten()
+        each = probabilities(scores, torch.ones_like(scores), draws.cuts[s, :4].double())
+        wanted += (each @ draws.levels[:5].double()).view_as(wanted) / SAMPLES
+    found = draws.expected(codes, items)
+    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-4)
+    at = draws.expected_at(codes, items, block.pattern)
+    torch.testing.assert_close(at, found[block.pattern.row, block.pattern.col.long()])
+    assert ((found >= 1) & (found <= 5)).all()
+
+
+def test_a_user_is_the_maximum_of_their_posterior(case, monkeypatch):
+    draws, items, block = case
+    monkeypatch.setattr(module, "_EM_STEPS", 200)
+    codes = draws.encode(block.pattern, block.values, items)[:, :WIDTH].double()
+    precision, mean = draws.user_prior[0].double()
+    effects, items = draws.item_effects[:, :WIDTH].double(), items[:, :WIDTH].double()
+    for user in range(5):
+        of = slice(int(block.pattern.crow[user]), int(block.pattern.crow[user + 1]))
+        rated, level = block.pattern.col[of].long(), draws._level(block.values[of])
+        if not len(rated):
+            continue
+        prior = mean + effects[rated].sum(0) / np.sqrt(len(rated))
+        x = codes[user].clone().requires_grad_(True)
+        scores = items[rated, :-1] @ x[:-1] + x[-1] + items[rated, -1]
+        share = probabilities(scores, torch.ones_like(scores), draws.cuts[0, :4].double())
+        loss = 0.5 * (precision * (x - prior).square()).sum() - share[torch.arange(len(rated)), level].log().sum()
+        loss.backward()
+        assert x.grad.abs().max() < 1e-3
+
+
+def test_someone_without_ratings_is_the_mean_of_the_prior(case, small_ratings):
+    draws, items, _ = case
+    nobody = rating_block(small_ratings.take(np.zeros(len(small_ratings), bool)))
+    codes = draws.encode(nobody.pattern, nobody.values, items)
+    torch.testing.assert_close(codes[0], draws.user_prior[:, 1].flatten())
+
+
+def test_items_are_encoded_from_who_rated_them(case):
+    draws, _, block = case
+    turned = block.pattern.transpose
+    pattern = type(block.pattern)(block.pattern.shape[::-1], turned.crow, turned.col)
+    rows = draws.encode_items(pattern)
+    raters = turned.col[turned.crow[2] : turned.crow[3]].long()
+    wanted = draws.item_prior[:, 1].flatten() + draws.user_effects[raters].sum(0) / np.sqrt(max(len(raters), 1))
+    torch.testing.assert_close(rows[2], wanted)
