@@ -6,8 +6,9 @@
 Users and items are encoded linearly by what they rated, and by who rated them, and each has a vector δ, ν of its own
 beside. A rating is the level into whose interval η plus standard normal noise falls (ordered probit; Albert, Chib
 1993). Every δ, ν, P and S has a normal prior, diagonal, whose means and precisions are drawn too, for each of the four
-apart (Salakhutdinov, Mnih 2008, Bayesian probabilistic matrix factorization, with a normal-gamma hyperprior). That is the model of a factorisation machine with implicit features
-(Rendle 2012), whose samplers move one number at a time; here a whole vector moves, given all else.
+apart (Salakhutdinov, Mnih 2008, Bayesian probabilistic matrix factorization, with a normal-gamma hyperprior). That is
+the model of a factorisation machine with implicit features (Rendle 2012), whose samplers move one number at a time;
+here a whole vector moves, given all else.
 
 With D the vectors of the other side, G_u = Σ_i d_i d_iᵀ and h_u = Σ_i e_ui d_i (e the residuals), every conditional is
 N(A⁻¹ b, A⁻¹): for δ_u, A = G_u + Λ; for P_j, A = Σ_u w_u² G_u + Λ over those who rated j, with w = 1/√n. When a vector
