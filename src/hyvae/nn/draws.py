@@ -1,8 +1,8 @@
 """Draws of a two-sided linear autoencoder that are kept, and what they answer: expected levels, averaged over draws.
 
 Of each draw the items' vectors are kept, what having rated an item says of a user (P of `hyvae.nn.gibbs`), the users'
-prior and the cuts. A user's vector is not: it is the exact answer of the same model to their ratings, whoever they are,
-given the draw's items. That is the encoder's mean, P applied to what they rated, corrected by a regression on how they
+prior and the cuts. A user's vector is not: it is the same model's answer to their ratings, whoever they are, given the
+draw's items. That is the encoder's mean, P applied to what they rated, corrected by a regression on how they
 rated it, by EM.
 """
 
@@ -73,7 +73,7 @@ class Draws(nn.Module):
         self.levels.copy_(torch.nn.functional.pad(levels, (0, MOST_LEVELS - len(levels)), value=float(levels[-1])))
         gibbs = Gibbs(pattern, self._level(values), len(levels), self.width)
         kept = np.linspace(int(_BURN_IN * sweeps), sweeps, self.samples + 1)[1:].astype(int).tolist()
-        vectors = torch.empty(pattern.shape[1], self.samples * self.width)
+        vectors = values.new_empty(pattern.shape[1], self.samples * self.width)
         for sweep in range(1, sweeps + 1):
             gibbs.sweep()
             for s in [place for place, at in enumerate(kept) if at == sweep]:
@@ -149,7 +149,7 @@ class Draws(nn.Module):
 def _encoded(effects: Tensor, pattern: SparsePattern) -> Tensor:
     """Sums of the effects of each row's entries, over the root of their number."""
     weight = pattern.crow.diff().clamp_min(1).rsqrt().unsqueeze(1)
-    return sparse_product(torch.ones(pattern.nnz), effects, pattern) * weight
+    return sparse_product(effects.new_ones(pattern.nnz), effects, pattern) * weight
 
 
 def _levels(values: Tensor) -> Tensor:

@@ -53,15 +53,15 @@ class Side:
     @classmethod
     def drawn(cls, pattern: SparsePattern, width: int) -> Side:
         """Small random vectors, and no biases."""
-        n, m = pattern.shape
-        free, table = START * torch.randn(n, width), START * torch.randn(m, width)
+        device = pattern.crow.device
+        free, table = (START * torch.randn(n, width, device=device) for n in pattern.shape)
         free[:, -1] = table[:, -1] = 0.0
-        return cls(pattern, free, table, torch.ones(2, width))
+        return cls(pattern, free, table, torch.ones(2, width, device=device))
 
     @property
     def weight(self) -> Tensor:
         """1/√n of each, (n,)."""
-        return self.pattern.crow.diff().clamp_min(1).rsqrt()
+        return self.pattern.crow.diff().clamp_min(1).to(self.free.dtype).rsqrt()
 
     @property
     def vectors(self) -> Tensor:
@@ -70,7 +70,7 @@ class Side:
 
     def encoded(self, table: Tensor) -> Tensor:
         """Σ over what each rated (or who rated it) of the rows of `table`, times the weight."""
-        ones = torch.ones(self.pattern.nnz)
+        ones = table.new_ones(self.pattern.nnz)
         return sparse_product(ones, table, self.pattern) * self.weight.unsqueeze(1)
 
 
