@@ -5,7 +5,7 @@
 Takes the tables that `rating_bars/search.py --table` and `ranking_floor/table.py` print, and `results/flixster.json`,
 the comparison.json of
 
-    hyvae compare flixster --models all --seeds 10 --out DIR
+    hyvae compare flixster --models all,hyvae:draws --seeds 10 --out DIR
 """
 
 from __future__ import annotations
