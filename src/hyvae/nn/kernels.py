@@ -242,6 +242,17 @@ def _sample_by_gathering(crow: Tensor, col: Tensor, left: Tensor, right: Tensor)
     return out
 
 
+def _grams(crow: Tensor, col: Tensor, table: Tensor) -> Tensor:
+    """Σ q qᵀ over the table's rows that each row's entries name, (n_rows, width, width)."""
+    grams = table.new_empty(len(crow) - 1, table.shape[1], table.shape[1])
+    bounds = crow.tolist()
+    # one GEMM a row: rows differ in length, and padding them would cost more than the calls
+    for row in range(len(grams)):
+        codes = table[col[bounds[row] : bounds[row + 1]]]
+        torch.mm(codes.T, codes, out=grams[row])
+    return grams
+
+
 def _ridge(crow: Tensor, col: Tensor, values: Tensor, table: Tensor, strength: float) -> Tensor:
     n_rows, width = len(crow) - 1, table.shape[1]
     if _by_kernel(values, table, types=_FLOATS):
@@ -260,12 +271,7 @@ def _ridge(crow: Tensor, col: Tensor, values: Tensor, table: Tensor, strength: f
             torch.get_num_threads(),
         )
         return out
-    gram = table.new_empty(n_rows, width, width)
-    bounds = crow.tolist()
-    # one GEMM a row: rows differ in length, and padding them would cost more than the calls
-    for row in range(n_rows):
-        codes = table[col[bounds[row] : bounds[row + 1]]]
-        torch.mm(codes.T, codes, out=gram[row])
+    gram = _grams(crow, col, table)
     gram.diagonal(dim1=1, dim2=2).add_(strength)
     moment = _product(crow, col, None, values, table)
     return torch.cholesky_solve(moment.unsqueeze(2), torch.linalg.cholesky(gram)).squeeze(2)
@@ -302,12 +308,7 @@ def _draw_rows(
             torch.get_num_threads(),
         )
         return grams, moments
-    grams = table.new_empty(n_rows, width, width)
-    bounds = crow.tolist()
-    for row in range(n_rows):
-        codes = table[col[bounds[row] : bounds[row + 1]]]
-        torch.mm(codes.T, codes, out=grams[row])
-    grams *= noise_precision
+    grams = noise_precision * _grams(crow, col, table)
     moments = noise_precision * _product(crow, col, None, values, table)
     right = moments + (grams @ vectors.unsqueeze(2)).squeeze(2) + precision * mean
     drawn = _draw(grams + torch.diag(precision), right, noise)
@@ -392,12 +393,7 @@ def _probit_rows(
             torch.get_num_threads(),
         )
         return out
-    grams = table.new_empty(n_rows, width, width)
-    limits = crow.tolist()
-    for row in range(n_rows):
-        codes = table[col[limits[row] : limits[row + 1]]]
-        torch.mm(codes.T, codes, out=grams[row])
-    lower = torch.linalg.cholesky(grams + torch.diag(precision))
+    lower = torch.linalg.cholesky(_grams(crow, col, table) + torch.diag(precision))
     vectors = means.clone()
     for _ in range(steps):
         scores = _sample(crow, col, vectors, table) + offsets[col]
