@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,19 @@ def load(path: str) -> Arrays:
 
 
 def errors(predictions: np.ndarray, part: Arrays) -> dict[str, float]:
-    """Pooled RMSE and MAE of predictions of all ratings of a part, clipped to the scale."""
+    """RMSE and MAE of predictions of all ratings of a part, clipped to the scale: pooled, and means over users."""
     difference = np.clip(predictions, *part.scale) - part.values.astype(np.float64)
-    return {"rmse": float(np.sqrt((difference**2).mean())), "mae": float(np.abs(difference).mean())}
+    rated = np.bincount(part.user_index)
+    by_user = {power: np.bincount(part.user_index, np.abs(difference) ** power)[rated > 0] for power in (1, 2)}
+    rated = rated[rated > 0]
+    return {
+        "rmse": float(np.sqrt((difference**2).mean())),
+        "mae": float(np.abs(difference).mean()),
+        "um_rmse": float(np.sqrt(by_user[2] / rated).mean()),
+        "um_mae": float((by_user[1] / rated).mean()),
+    }
+
+
+def parts_of(settings: dict[str, Any]) -> dict[str, Arrays]:
+    """The parts whose files the settings name."""
+    return {name: load(settings[name]) for name in ("train", "valid", "test") if name in settings}

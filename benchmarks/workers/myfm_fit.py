@@ -1,6 +1,6 @@
 """myFM's ordered probit, fitted once. Run by myFM's Python.
 
-Settings: `train`, `valid`, `test`, `rank`, `sweeps`, `kept`, and `implicit`: whether users and items also carry what
+Settings: `train`, `valid` (or none), `test`, `seed` (0), `rank`, `sweeps`, `kept`, and `implicit`: whether users and items also carry what
 they rated, and who rated them, in the training part, as relation blocks.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from arrays import Arrays, errors, load
+from arrays import Arrays, errors, parts_of
 from myfm import MyFMOrderedProbit, RelationBlock
 from protocol import Worker
 from scipy import sparse
@@ -29,7 +29,7 @@ def features_of(train: Arrays) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
 if __name__ == "__main__":
     worker = Worker()
     settings = worker.settings
-    parts = {name: load(settings[name]) for name in ("train", "valid", "test")}
+    parts = parts_of(settings)
     train = parts["train"]
     users, items = train.n_users, train.n_items
     of_user, of_item = features_of(train) if settings["implicit"] else (None, None)
@@ -44,7 +44,7 @@ if __name__ == "__main__":
 
     levels, level = np.unique(train.values, return_inverse=True)
     worker.loaded()
-    model = MyFMOrderedProbit(rank=settings["rank"], random_seed=0)
+    model = MyFMOrderedProbit(rank=settings["rank"], random_seed=settings.get("seed", 0))
     X, blocks = inputs(train)
     started = time.perf_counter()
     model.fit(
@@ -61,4 +61,5 @@ if __name__ == "__main__":
         X, blocks = inputs(part)
         return model.predict_proba(X, blocks) @ levels
 
-    worker.answer(seconds=seconds, **{name: errors(predicted(parts[name]), parts[name]) for name in ("valid", "test")})
+    held_out = {name: part for name, part in parts.items() if name != "train"}
+    worker.answer(seconds=seconds, **{name: errors(predicted(part), part) for name, part in held_out.items()})

@@ -1,0 +1,122 @@
+"""Systems on identical splits: train, test, keep seed by seed, and tell them apart with paired intervals.
+
+    HYVAE_DATA=... .venv/bin/python benchmarks/accuracy/run.py PROTOCOL [PROTOCOL ...] --systems NAME [NAME ...]
+    .venv/bin/python benchmarks/accuracy/run.py --table
+
+Protocols are those of `protocols.py`, systems those of `systems.py`: `MODEL[:PRESET]` of hyvae, and peers such as
+`myfm:strong`. Kept in `results/PROTOCOL-SYSTEM.json`; what is there is not trained again. With `--predicted FOLDER`,
+which holds `results.jsonl`, a line a run of myFM (data, seed, rmse, mae, um_rmse, um_mae, seconds), these runs are
+taken over as `myfm:strong`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from protocols import PROTOCOLS
+from systems import PEERS, errors_of, versions
+
+from hyvae import Ratings
+from hyvae.evaluation.comparison import Estimate, paired_difference
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+REFERENCE = "myfm:strong"
+MEASURES = ("rmse", "mae", "um_rmse", "um_mae")
+sys.path.append(str(HERE.parent))
+
+from trials import read, write  # noqa: E402
+
+
+def path_of(protocol: str, system: str) -> Path:
+    return RESULTS / f"{protocol}-{system.replace(':', '-')}.json"
+
+
+def run(protocol: str, system: str) -> None:
+    """Train and test on every split that is not there yet."""
+    plan, path = PROTOCOLS[protocol], path_of(protocol, system)
+    kept: dict[str, Any] = {"protocol": protocol, "system": system, **read(path)}
+    kept.pop("trials", None)
+    runs = kept.setdefault("runs", [])
+    if len(runs) == plan.seeds:
+        return
+    ratings = Ratings.read(plan.data)
+    kept |= {"fingerprint": ratings.fingerprint, "versions": versions(system)}
+    if system.startswith("myfm"):
+        kept["rank"] = plan.rank
+    for seed in range(len(runs), plan.seeds):
+        runs.append({"seed": seed, **errors_of(system, plan, plan.part(ratings, seed), seed)})
+        write(path, kept)
+        print(protocol, system, json.dumps(runs[-1]), flush=True)
+
+
+def take_over(folder: Path) -> None:
+    """Keep the runs of a folder as `myfm:strong`."""
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    for protocol in {line["data"] for line in lines}:
+        of_this = sorted((line for line in lines if line["data"] == protocol), key=lambda line: line["seed"])
+        runs = [{key: line[key] for key in ("seed", *MEASURES, "seconds")} for line in of_this]
+        about = {"protocol": protocol, "system": REFERENCE, "rank": PROTOCOLS[protocol].rank}
+        write(path_of(protocol, REFERENCE), {**about, "runs": runs, "from": "predictions that were handed in"})
+
+
+def table() -> None:
+    """Means, and paired differences to the strongest peer, as Markdown."""
+    print("| protocol | system | seeds | RMSE | difference | MAE | difference | user-mean RMSE | difference | s |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for protocol, plan in PROTOCOLS.items():
+        found = [read(path) for path in RESULTS.glob("*.json")]
+        found = [kept for kept in found if kept.get("protocol") == protocol]
+        reference = next((kept["runs"] for kept in found if kept["system"] == REFERENCE), None)
+        for kept in sorted(found, key=lambda kept: mean(kept["runs"], "rmse")):
+            cells = [protocol, kept["system"], str(len(kept["runs"]))]
+            for measure in MEASURES[:3]:
+                cells.append(f"{mean(kept['runs'], measure):.4f}")
+                cells.append(difference(kept["runs"], reference, measure, plan.test_share))
+            print(f"| {' | '.join(cells)} | {mean(kept['runs'], 'seconds'):.0f} |")
+
+
+def mean(runs: list[dict[str, Any]], measure: str) -> float:
+    return sum(one[measure] for one in runs) / len(runs)
+
+
+def difference(
+    runs: list[dict[str, Any]], reference: list[dict[str, Any]] | None, measure: str, test_share: float
+) -> str:
+    """Paired, over the seeds that both have, with its corrected 95 % interval where the splits differ."""
+    if reference is None or runs is reference:
+        return ""
+    n = min(len(runs), len(reference))
+    ours, other = ([one[measure] for one in each[:n]] for each in (runs, reference))
+    if test_share:
+        return shown(paired_difference(ours, other, test_share))
+    return f"{(sum(ours) - sum(other)) / n:+.4f}"
+
+
+def shown(estimate: Estimate) -> str:
+    half = "" if estimate.half_width is None else f" ± {estimate.half_width:.4f}"
+    return f"{estimate.mean:+.4f}{half}"
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("protocols", nargs="*", choices=[*PROTOCOLS, []])
+    arguments.add_argument("--systems", nargs="+", default=["hyvae", *PEERS])
+    arguments.add_argument("--predicted", type=Path)
+    arguments.add_argument("--table", action="store_true")
+    given = arguments.parse_args()
+    if given.predicted:
+        take_over(given.predicted)
+    for protocol in given.protocols:
+        for system in given.systems:
+            run(protocol, system)
+    if given.table:
+        table()
+
+
+if __name__ == "__main__":
+    main()
