@@ -14,8 +14,8 @@ from hyvae import Ratings, Recommender
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from driver import exported, once  # noqa: E402
-from peers import python_of, versions_of  # noqa: E402
+from driver import exported, once
+from peers import python_of, versions_of
 
 SWEEPS, KEPT = 300, 250
 # environment, program and settings of each peer; `rank` is the protocol's

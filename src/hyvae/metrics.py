@@ -52,6 +52,33 @@ def _group_means(values: Floats, groups: NDArray[np.int64]) -> Floats:
     return np.bincount(index, weights=values) / counts
 
 
+def log_likelihood(probabilities: NDArray[np.float64], level: NDArray[np.int64]) -> float:
+    """Mean log of the probability that the distributions gave to what was rated.
+
+    Parameters
+    ----------
+    probabilities : (n, n_levels) array
+    level : (n,) int array
+        Place of each rating among the levels.
+    """
+    return float(np.log(np.maximum(probabilities[np.arange(len(level)), level], 1e-12)).mean())
+
+
+def crps(probabilities: NDArray[np.float64], levels: ArrayLike, level: NDArray[np.int64]) -> float:
+    """Mean continuous ranked probability score, in units of the ratings; the MAE of distributions.
+
+    Of ordered levels it is Σ_l (P(rating ≤ l) − 1[rated ≤ l])² · (l₊ − l), l₊ the next level (Gneiting, Raftery 2007).
+
+    Parameters
+    ----------
+    levels : (n_levels,) array
+        Ascending.
+    """
+    below = np.cumsum(probabilities, 1)[:, :-1]
+    rated = level[:, None] <= np.arange(below.shape[1])
+    return float((np.square(below - rated) @ np.diff(np.asarray(levels, dtype=np.float64))).mean())
+
+
 def relevant_from(scale: tuple[float, float]) -> float:
     """The lowest rating that makes an item relevant to a user, in ranking."""
     low, high = scale

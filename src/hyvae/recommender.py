@@ -23,7 +23,7 @@ from hyvae.data.joining import joint, merge, transposed, without_users
 from hyvae.errors import ConfigError, DataError, NotFittedError, RunError
 from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start
 from hyvae.models import REGISTRY, RatingModel
-from hyvae.models.base import update_plan
+from hyvae.models.base import RatingBlock, update_plan
 from hyvae.models.bias import Bias, BiasConfig
 from hyvae.models.settings import configure
 from hyvae.nn.randomness import seeded
@@ -34,17 +34,22 @@ from hyvae.scoring import USER_BLOCK, best_items, predict_pairs, rating_block, u
 from hyvae.titles import ItemFinder
 from hyvae.training import Checkpointing, History, describe_job, job_hash, train
 from hyvae.training.progress import TrainingProgress
+from hyvae.uncertainty import Evidence, Uncertainty
 
-#: nominal coverage of the interval that `predict_table` gives
+#: nominal coverage of the intervals that `predict_table` gives
 INTERVAL_COVERAGE = 0.9
 
 
 class Recommendation(NamedTuple):
-    """One line of a list: an item, its predicted rating (or the score of one that ranks), and its title or id."""
+    """One line of a list: an item, its predicted rating (or the score of one that ranks), its title or id, and its sd.
+
+    That is the standard deviation of the rating; None of a model that was fitted without validation, or ranks.
+    """
 
     item: Id
     score: float
     title: str
+    sd: float | None = None
 
 
 class Recommender:
@@ -83,6 +88,8 @@ class Recommender:
         self._floor: Bias | None = None
         self._history: Ratings | None = None
         self._item_counts: NDArray[np.int64] = np.empty(0, np.int64)
+        self._uncertainty: Uncertainty | None = None
+        # of runs from before there was a distribution: half of a 90 % interval, the same for all
         self._half_width: float | None = None
         self.training: History = History()
         self.provenance: dict[str, Any] = {}
@@ -111,7 +118,8 @@ class Recommender:
         Parameters
         ----------
         validation : Ratings, optional
-            Chooses the epoch whose weights are kept, and gives intervals their width. Never learnt from.
+            Chooses the epoch whose weights are kept, and calibrates how sure predictions are (see
+            `hyvae.uncertainty`). Never learnt from.
         given : Ratings, optional
             Ratings of other users (those whom a split by user holds out), from which answers may be given, as if they
             had been folded in. Never learnt from.
@@ -173,7 +181,7 @@ class Recommender:
         self._floor.finish(rating_block(ratings, device=self.device))
         if given is not None and len(given):
             self.__dict__.update(self.with_ratings(given).__dict__)
-        self._half_width = self._conformal_half_width(validation)
+        self._half_width, self._uncertainty = None, self._calibrated(validation)
         job = self.job(ratings, validation, given=given, start_from=start_from, seed=seed)
         self.provenance = provenance(ratings, validation, seed, self.device, time.perf_counter() - started, job)
         self.provenance["started_from"] = (
@@ -229,13 +237,27 @@ class Recommender:
         with seeded(2 * seed):
             return model(self.config, n_users, n_items, scale).to(self.device)
 
-    def _conformal_half_width(self, validation: Ratings | None) -> float | None:
-        """Half-width that covers the stated share of validation ratings (split conformal, Vovk et al. 2005)."""
+    def _calibrated(self, validation: Ratings | None) -> Uncertainty | None:
         if validation is None or not len(validation) or not self.model.predicts_ratings:
             return None
-        errors = np.sort(np.abs(self.predict_ratings(validation) - validation.values))
-        rank = int(np.ceil((len(errors) + 1) * INTERVAL_COVERAGE))
-        return float(errors[min(rank, len(errors)) - 1])
+        _, floor, history = self._fitted
+        variance = float(_squared_residuals(floor, rating_block(history, device=self.device)).mean())
+        evidence = self._evidence(history.users.index(validation.user_ids), variance)
+        predictions, ratings = self.predict_ratings(validation), validation.values
+        return Uncertainty.fit(predictions.astype(np.float64), ratings.astype(np.float64), evidence, variance)
+
+    @torch.no_grad()
+    def _evidence(self, users: NDArray[np.int64], residual_variance: float) -> Evidence:
+        """What the histories of users tell of how sure predictions for them are; −1 is someone unknown."""
+        _, floor, history = self._fitted
+        people, place = np.unique(users, return_inverse=True)
+        counts = np.where(people < 0, 0, history.user_counts[people])
+        squares = np.zeros(len(people))
+        for rows in user_blocks(len(people)):
+            rows = rows[counts[rows] > 0]
+            block = rating_block(history, people[rows], self.device)
+            squares[rows] = block.pattern.row_sums(_squared_residuals(floor, block)).cpu().numpy()
+        return Evidence.of(counts.astype(np.int64), squares, residual_variance).take(place)
 
     @property
     def _fitted(self) -> tuple[RatingModel, Bias, Ratings]:
@@ -291,31 +313,103 @@ class Recommender:
         """
         return self._predict_indices(*self._pair_indices(users, items))[0]
 
-    def predict_table(self, users: ArrayLike, items: ArrayLike) -> pl.DataFrame:
+    def predict_table(self, users: ArrayLike, items: ArrayLike, *, coverage: float = INTERVAL_COVERAGE) -> pl.DataFrame:
         """Predictions with what stands behind them.
+
+        Parameters
+        ----------
+        coverage : float
+            Share of ratings that the intervals are to hold, above 0 and below 1.
 
         Returns
         -------
         polars.DataFrame
-            ``user``, ``item``, ``prediction``, ``interval_low`` and ``interval_high`` (90 % coverage, null if the
-            model was fitted without validation) and ``fallback``: empty, ``user``, ``item`` or ``both``, for what
-            had no training ratings, so that the bias model answered.
+            ``user``, ``item``, ``prediction``; ``sd``, the standard deviation of the rating, ``interval_low`` and
+            ``interval_high`` (see `hyvae.uncertainty`; null if the model was fitted without validation); and
+            ``fallback``: empty, ``user``, ``item`` or ``both``, for what had no training ratings, so that the bias
+            model answered.
         """
         user_index, item_index = self._pair_indices(users, items)
         prediction, fallback = self._predict_indices(user_index, item_index)
-        low, high = self.history.scale
-        half = self._half_width
+        evidence = None if self._uncertainty is None else self._evidence_of(user_index, self._uncertainty)
         return pl.DataFrame(
             {
                 "user": as_ids(users).tolist(),
                 "item": as_ids(items).tolist(),
-                "prediction": prediction,
-                "interval_low": None if half is None else (prediction - np.float32(half)).clip(low, high),
-                "interval_high": None if half is None else (prediction + np.float32(half)).clip(low, high),
+                **self._around(prediction, evidence, coverage),
                 "fallback": fallback,
             },
-            schema_overrides={"interval_low": pl.Float32, "interval_high": pl.Float32, "fallback": pl.String},
+            schema_overrides=dict.fromkeys(("sd", "interval_low", "interval_high"), pl.Float32)
+            | {"fallback": pl.String},
         )
+
+    def predict_distribution(self, users: ArrayLike, items: ArrayLike) -> pl.DataFrame:
+        """Probability of every rating level.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``user``, ``item`` and a column a level, such as ``4.5``. Their mean is the prediction.
+
+        Raises
+        ------
+        ConfigError
+            The model was fitted without validation.
+        """
+        user_index, item_index = self._pair_indices(users, items)
+        prediction, _ = self._predict_indices(user_index, item_index)
+        uncertainty = self.uncertainty
+        share = uncertainty.distribution(prediction, self._evidence_of(user_index, uncertainty))
+        return pl.DataFrame(
+            {"user": as_ids(users).tolist(), "item": as_ids(items).tolist(), **_by_level(uncertainty, share)}
+        )
+
+    @property
+    def knows_uncertainty(self) -> bool:
+        """Whether it was fitted with validation ratings."""
+        return self._uncertainty is not None
+
+    @property
+    def uncertainty(self) -> Uncertainty:
+        """How sure predictions are, as the validation ratings calibrated it.
+
+        Raises
+        ------
+        ConfigError
+            There were none.
+        """
+        if self._uncertainty is None:
+            raise ConfigError(
+                "nothing is known of how sure predictions are: fit with validation ratings (train with a split)"
+            )
+        return self._uncertainty
+
+    def evidence(self, pairs: Ratings) -> Evidence:
+        """What `uncertainty` asks of the users of `pairs`, in its row order."""
+        return self._evidence_of(self.history.users.index(pairs.user_ids), self.uncertainty)
+
+    def _evidence_of(self, users: NDArray[np.int64], uncertainty: Uncertainty) -> Evidence:
+        return self._evidence(users, float(uncertainty.residual_variance))
+
+    def _around(
+        self, prediction: NDArray[np.float32], evidence: Evidence | None, coverage: float
+    ) -> dict[str, NDArray[np.float32] | None]:
+        """The prediction, its standard deviation and its interval on the scale, as columns of a table."""
+        if not 0 < coverage < 1:
+            raise ConfigError(f"coverage must be above 0 and below 1, such as 0.9, got {coverage}")
+        sd = half = None
+        if self._uncertainty is not None and evidence is not None:
+            sd = self._uncertainty.deviation(prediction, evidence).astype(np.float32)
+            half = self._uncertainty.half_width(prediction, evidence, coverage).astype(np.float32)
+        elif self._half_width is not None and coverage == INTERVAL_COVERAGE:
+            half = np.full_like(prediction, self._half_width)
+        low, high = self.history.scale
+        return {
+            "prediction": prediction,
+            "sd": sd,
+            "interval_low": None if half is None else (prediction - half).clip(low, high),
+            "interval_high": None if half is None else (prediction + half).clip(low, high),
+        }
 
     def predict_ratings(self, pairs: Ratings) -> NDArray[np.float32]:
         """Predictions for the pairs of `pairs`, in its row order: for evaluation on a part of a split."""
@@ -387,8 +481,10 @@ class Recommender:
         """
         if isinstance(who, Mapping):
             return self.fold_in(who).recommend(n, include_seen=include_seen)
-        items, scores = self._lists(known_users(self.history, [who]), n, include_seen)
-        return self._named(items[0], scores[0])
+        users = known_users(self.history, [who])
+        items, scores = self._lists(users, n, include_seen)
+        evidence = None if self._uncertainty is None else self._evidence_of(users, self._uncertainty)
+        return self._named(items[0], scores[0], evidence)
 
     def recommend_table(
         self, users: Iterable[Id] | None = None, n: int = 10, *, include_seen: bool = False
@@ -445,16 +541,24 @@ class Recommender:
     def _on_scale(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         return scores.clip(*self.history.scale) if self.predicts_ratings else scores
 
-    def _named(self, items: NDArray[np.int64], scores: NDArray[np.float32]) -> list[Recommendation]:
+    def _named(
+        self, items: NDArray[np.int64], scores: NDArray[np.float32], evidence: Evidence | None
+    ) -> list[Recommendation]:
+        """The lines of a list of one user, of whom there is evidence."""
         history = self.history
+        items, scores = items[items >= 0], scores[items >= 0]
+        sd: list[float | None] = [None] * len(items)
+        if self._uncertainty is not None and evidence is not None:
+            of_all = evidence.take(np.zeros(len(items), np.int64))
+            sd = self._uncertainty.deviation(scores, of_all).tolist()
         return [
             Recommendation(
                 history.items.ids[item : item + 1].tolist()[0],
                 float(score),
                 str(history.items.ids[item] if history.titles is None else history.titles[item]),
+                deviation,
             )
-            for item, score in zip(items.tolist(), scores.tolist(), strict=True)
-            if item >= 0
+            for item, score, deviation in zip(items.tolist(), scores.tolist(), sd, strict=True)
         ]
 
     # -- people and things never seen -----------------------------------------------------------------
@@ -657,6 +761,8 @@ class Recommender:
         model, floor, ratings = self._fitted
         weights = {f"model.{key}": value for key, value in model.answering_state().items()}
         weights |= {f"floor.{key}": value for key, value in floor.answering_state().items()}
+        if self._uncertainty is not None:
+            weights |= {f"uncertainty.{key}": value for key, value in self._uncertainty.state().items()}
         config = RunConfig(
             model=self.name,
             preset=self.preset,
@@ -702,7 +808,9 @@ class Recommender:
             self._floor = Bias(BiasConfig(), config.n_users, history.n_items, history.scale).to(device)
             for prefix, module in (("model.", self._model), ("floor.", self._floor)):
                 _load_state(module, prefix, run.weights)
-        except (ConfigError, RuntimeError, TypeError) as error:
+            uncertainty = _part(run.weights, "uncertainty.")
+            self._uncertainty = Uncertainty.from_state(uncertainty) if uncertainty else None
+        except (ConfigError, KeyError, RuntimeError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(f"the run does not fit this version of hyvae, or is damaged: {reason}") from error
         self._history, self._item_counts = history, run.item_counts
@@ -739,11 +847,38 @@ class FoldedIn:
             scores[unrated] = floor.score_pairs(code, pattern).cpu().numpy()[unrated]
         return scores[inverse].clip(*self.ratings.scale)
 
+    def predict_table(self, items: Iterable[Any], *, coverage: float = INTERVAL_COVERAGE) -> pl.DataFrame:
+        """``item``, ``prediction``, ``sd``, ``interval_low`` and ``interval_high``, as `Recommender.predict_table`."""
+        wanted = list(items)
+        prediction = self.predict(wanted)
+        evidence = self._evidence(len(wanted))
+        return pl.DataFrame(
+            {"item": wanted, **self.recommender._around(prediction, evidence, coverage)},
+            schema_overrides=dict.fromkeys(("sd", "interval_low", "interval_high"), pl.Float32),
+        )
+
+    def predict_distribution(self, items: Iterable[Any]) -> pl.DataFrame:
+        """``item``, and the probability of every rating level, as `Recommender.predict_distribution`."""
+        wanted = list(items)
+        uncertainty, evidence = self.recommender.uncertainty, self._evidence(len(wanted))
+        assert evidence is not None
+        share = uncertainty.distribution(self.predict(wanted), evidence)
+        return pl.DataFrame({"item": wanted, **_by_level(uncertainty, share)})
+
+    def _evidence(self, n: int) -> Evidence | None:
+        """What is known of them, as the evidence of n predictions."""
+        uncertainty = self.recommender._uncertainty
+        if uncertainty is None:
+            return None
+        squares = float(_squared_residuals(self.recommender._fitted[1], self._block).sum())
+        own = Evidence.of(np.array([len(self.ratings)]), np.array([squares]), float(uncertainty.residual_variance))
+        return own.take(np.zeros(n, np.int64))
+
     def recommend(self, n: int = 10, *, include_seen: bool = False) -> list[Recommendation]:
         """The `n` items with the highest predicted rating."""
         seen = None if include_seen else self._block.pattern
         items, scores = best_items(self._model, self._code, n, seen, self.recommender._item_counts > 0)
-        return self.recommender._named(items[0], self.recommender._on_scale(scores[0]))
+        return self.recommender._named(items[0], self.recommender._on_scale(scores[0]), self._evidence(1))
 
 
 class HyVAE(Recommender):
@@ -801,13 +936,27 @@ def _check_device(device: str) -> None:
 
 
 def _load_state(module: RatingModel, prefix: str, weights: Mapping[str, torch.Tensor]) -> None:
-    state = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    state = _part(weights, prefix)
     # runs of before it was estimated have it in their config, from which the module was made
     missing = {name for name in module.answering_state() if not name.endswith("shrinkage")} - set(state)
     if missing:
         raise RuntimeError(f"weights {prefix}{min(missing)} are missing")
     module.load_state_dict(state, strict=False)
     module.eval()
+
+
+def _part(weights: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+
+
+@torch.no_grad()
+def _squared_residuals(floor: Bias, block: RatingBlock) -> torch.Tensor:
+    """Of the ratings of a block to what the bias model makes of them, (nnz,)."""
+    return (block.values - floor.score_pairs(floor.encode(block), block.pattern)).square()
+
+
+def _by_level(uncertainty: Uncertainty, share: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    return {f"{level:g}": share[:, place] for place, level in enumerate(uncertainty.levels.tolist())}
 
 
 def _id_type(vocabulary: Vocabulary) -> type[pl.DataType]:

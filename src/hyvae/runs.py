@@ -49,7 +49,8 @@ class RunConfig(BaseModel):
     settings: dict[str, Any]
     plan: dict[str, Any]
     n_users: int
-    interval_half_width: float | None
+    # of runs from before `hyvae.uncertainty`
+    interval_half_width: float | None = None
 
 
 class StoredConfig(RunConfig):

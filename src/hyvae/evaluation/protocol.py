@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from hyvae import metrics
 from hyvae.errors import DataError
+from hyvae.evaluation.calibration import groups, measure_uncertainty
 from hyvae.ratings import Ratings
 from hyvae.recommender import Recommender
-
-# upper ends of the groups by number of training ratings
-GROUP_EDGES = (0, 5, 20, 50, 100, 200, 500)
 
 
 def evaluate(recommender: Recommender, test: Ratings, *, k: int = 10) -> dict[str, Any]:
@@ -34,8 +32,8 @@ def evaluate(recommender: Recommender, test: Ratings, *, k: int = 10) -> dict[st
         a model that only ranks, nor the errors by group);
         ``ranking`` with ``ndcg``, ``recall``, ``mrr`` (means over users with a relevant test item) and ``coverage``;
         ``by_user_activity`` and ``by_item_popularity``, pooled errors (and the bias model's, ``bias_…``) by the
-        number of training ratings; ``ratings``,
-        ``users`` and ``fallbacks``.
+        number of training ratings; ``uncertainty`` of `hyvae.evaluation.calibration`, if it was fitted with validation
+        ratings; ``ratings``, ``users`` and ``fallbacks``.
 
     Raises
     ------
@@ -57,6 +55,8 @@ def evaluate(recommender: Recommender, test: Ratings, *, k: int = 10) -> dict[st
     }
     if recommender.predicts_ratings:
         measured |= _rating_errors(recommender, test, user_counts, item_counts)
+        if recommender.knows_uncertainty:
+            measured["uncertainty"] = measure_uncertainty(recommender, test)
     return measured
 
 
@@ -102,15 +102,11 @@ def _by_group(
     counts: NDArray[np.int64],
 ) -> list[dict[str, Any]]:
     """Pooled errors, the bias model's beside, of the test ratings whose user (or item) has 0, 1–5, … training ones."""
-    group = np.searchsorted(GROUP_EDGES, counts, side="left")
     rows = []
-    for number in np.unique(group).tolist():
-        inside = group == number
-        low = 0 if number == 0 else GROUP_EDGES[number - 1] + 1
-        high = GROUP_EDGES[number] if number < len(GROUP_EDGES) else None
+    for bounds, inside in groups(counts):
         errors = _errors(predictions[inside], ratings[inside])
         bias = {f"bias_{name}": value for name, value in _errors(baseline[inside], ratings[inside]).items()}
-        rows.append({"from": low, "to": high, "ratings": int(inside.sum()), **errors, **bias})
+        rows.append({**bounds, "ratings": int(inside.sum()), **errors, **bias})
     return rows
 
 

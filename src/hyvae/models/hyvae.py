@@ -124,7 +124,8 @@ class HyVAEConfig(Config):
         "0: the network answers alone",
     )
     sample_width: int = Field(32, gt=1, description="units of their vectors, the bias included")
-    sweeps: int = Field(200, gt=0, description="of the Gibbs sampler that draws them")
+    chains: int = Field(4, gt=0, description="Gibbs samplers that draw them, each from a start of its own")
+    sweeps: int = Field(100, gt=0, description="of each chain")
     network_share: float = Field(0.3, ge=0, le=1, description="of the prediction, where there are draws beside it")
 
     @model_validator(mode="after")
@@ -142,7 +143,8 @@ class HyVAEConfig(Config):
         refuse(not dense and self.output_activation != "none", "output_activation='relu' needs fusion='dense'")
         refuse(not dense and self.likelihood == "multinomial", "likelihood='multinomial' needs fusion='dense'")
         refuse(self.samples > 0 and self.likelihood == "multinomial", "likelihood='multinomial' needs samples=0")
-        refuse(self.samples > self.sweeps, "of fewer sweeps than samples not all can be kept")
+        refuse(self.samples > self.chains * self.sweeps, "of fewer sweeps than samples not all can be kept")
+        refuse(0 < self.samples < self.chains, "of more chains than samples not all can be heard")
         nonlinear = self.output_activation != "none" or self.likelihood == "multinomial"
         refuse(nonlinear and self.refine is not None, "refine needs a linear output: set refine=none")
         refuse(
@@ -533,9 +535,9 @@ class HyVAE(RatingModel):
     def conclude(self, train: RatingBlock, told: Callable[[int, int], None]) -> None:
         """Draw from the posterior of the linear autoencoder."""
         if self.draws is not None:
-            sweeps = self.config.sweeps
+            sweeps, chains = self.config.sweeps, self.config.chains
             self.item_rows[:, : self.n_drawn] = self.draws.draw(
-                train.pattern, train.values, sweeps, lambda done: told(done, sweeps)
+                train.pattern, train.values, sweeps, chains, lambda done: told(done, sweeps * chains)
             )
 
     @torch.no_grad()

@@ -16,11 +16,9 @@ from torch import Tensor, nn
 
 from hyvae.nn import kernels
 from hyvae.nn.gibbs import Gibbs, with_one_for_bias
-from hyvae.nn.probit import bounds_of, expectation
+from hyvae.nn.probit import MOST_LEVELS, bounds_of, expectation, rating_levels
 from hyvae.nn.sparse import SparsePattern, sampled_product, sparse_product
 
-# more different ratings than these are binned
-MOST_LEVELS = 20
 # of the chain that is not kept: it starts far from the posterior
 _BURN_IN = 0.2
 _EM_STEPS = 3
@@ -61,31 +59,43 @@ class Draws(nn.Module):
             self.register_buffer(f"{other}_effects", torch.zeros(n, samples * width))
         self.register_buffer("drawn", torch.zeros(()))
 
-    def draw(self, pattern: SparsePattern, values: Tensor, sweeps: int, told: Callable[[int], None]) -> Tensor:
+    def draw(
+        self, pattern: SparsePattern, values: Tensor, sweeps: int, chains: int, told: Callable[[int], None]
+    ) -> Tensor:
         """Run the sampler, and keep `samples` of its sweeps; the items' vectors, (n_items, samples · width).
 
         Parameters
         ----------
+        sweeps : int
+            Of each chain.
+        chains : int
+            Samplers that start afresh, one after the other, and share the samples: a chain moves slowly between
+            explanations of the ratings that are as good, and several see more of them.
         told : callable
             Told the number of sweeps that are done, after each.
         """
-        levels = _levels(values)
+        levels = rating_levels(values)
         self.levels.copy_(torch.nn.functional.pad(levels, (0, MOST_LEVELS - len(levels)), value=float(levels[-1])))
-        gibbs = Gibbs(pattern, self._level(values), len(levels), self.width)
-        kept = np.linspace(int(_BURN_IN * sweeps), sweeps, self.samples + 1)[1:].astype(int).tolist()
+        level = self._level(values)
         vectors = values.new_empty(pattern.shape[1], self.samples * self.width)
-        for sweep in range(1, sweeps + 1):
-            gibbs.sweep()
-            for s in [place for place, at in enumerate(kept) if at == sweep]:
-                part = slice(s * self.width, (s + 1) * self.width)
-                vectors[:, part] = gibbs.item_vectors
-                self.item_effects[:, part] = gibbs.users.table
-                self.user_effects[:, part] = gibbs.items.table
-                self.user_prior[s], self.item_prior[s] = gibbs.users.prior, gibbs.items.prior
-                self.cuts[s, : len(levels) - 1] = gibbs.cuts
-            told(sweep)
+        for chain, samples in enumerate(np.array_split(np.arange(self.samples), chains)):
+            gibbs = Gibbs(pattern, level, len(levels), self.width)
+            kept = np.linspace(int(_BURN_IN * sweeps), sweeps, len(samples) + 1)[1:].astype(int)
+            for sweep in range(1, sweeps + 1):
+                gibbs.sweep()
+                for s in samples[kept == sweep].tolist():
+                    self._keep(s, gibbs)
+                    vectors[:, s * self.width : (s + 1) * self.width] = gibbs.item_vectors
+                told(chain * sweeps + sweep)
         self.drawn.fill_(1.0)
         return vectors
+
+    def _keep(self, sample: int, gibbs: Gibbs) -> None:
+        """What a draw says of people and things that have no vector of their own, and of levels."""
+        part = slice(sample * self.width, (sample + 1) * self.width)
+        self.item_effects[:, part], self.user_effects[:, part] = gibbs.users.table, gibbs.items.table
+        self.user_prior[sample], self.item_prior[sample] = gibbs.users.prior, gibbs.items.prior
+        self.cuts[sample, : len(gibbs.cuts)] = gibbs.cuts
 
     def _level(self, values: Tensor) -> Tensor:
         """The nearest level of each rating, (n,) int64."""
@@ -150,12 +160,3 @@ def _encoded(effects: Tensor, pattern: SparsePattern) -> Tensor:
     """Sums of the effects of each row's entries, over the root of their number."""
     weight = pattern.crow.diff().clamp_min(1).rsqrt().unsqueeze(1)
     return sparse_product(effects.new_ones(pattern.nnz), effects, pattern) * weight
-
-
-def _levels(values: Tensor) -> Tensor:
-    """The different ratings, ascending; or, of too many, the means of equal shares of them."""
-    levels = values.unique()
-    if len(levels) <= MOST_LEVELS:
-        return levels
-    shares = torch.tensor_split(values.sort().values, MOST_LEVELS)
-    return torch.stack([share.mean() for share in shares]).unique()

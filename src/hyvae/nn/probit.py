@@ -11,11 +11,22 @@ import math
 import torch
 from torch import Tensor
 
+# more different ratings than these are binned
+MOST_LEVELS = 20
 # stands for ±∞ beyond the outermost cuts
 _FAR = 30.0
 _TINY = 1e-10
 # ratings that the cuts are fitted to at a time: their standard error is then a thousandth
 _SAMPLE = 100_000
+
+
+def rating_levels(values: Tensor) -> Tensor:
+    """The different ratings, ascending; or, of too many, the means of equal shares of them."""
+    levels = values.unique()
+    if len(levels) <= MOST_LEVELS:
+        return levels
+    shares = torch.tensor_split(values.sort().values, MOST_LEVELS)
+    return torch.stack([share.mean() for share in shares]).unique()
 
 
 def start_cuts(level: Tensor, n_levels: int) -> Tensor:
