@@ -11,11 +11,12 @@ from hyvae import Ratings
 
 
 class Parts(NamedTuple):
-    """What a system learns from, what it may choose its epoch by, and what it is tested on."""
+    """What a system learns from, what it may choose its epoch by, what it is tested on, and what it may answer from."""
 
     train: Ratings
     valid: Ratings | None
     test: Ratings
+    given: Ratings | None = None
 
 
 class Protocol(NamedTuple):
@@ -61,6 +62,12 @@ def _given(ratings: Ratings, _: int) -> Parts:
     return Parts(train, None, test)
 
 
+def _users(ratings: Ratings, seed: int) -> Parts:
+    """A tenth of the users held out for validation and a tenth for the test, folded in from four fifths of theirs."""
+    split = ratings.split("user", seed=seed)
+    return Parts(split.train, split.valid, split.test, split.given)
+
+
 PROTOCOLS = {
     "ml-1m": Protocol("ml-1m", _canonical, 5, 32, 1 / 8),
     "douban": Protocol("douban", _canonical, 5, 8, 1 / 8),
@@ -69,4 +76,7 @@ PROTOCOLS = {
     "ml-1m-90": Protocol("ml-1m", _nine_tenths, 5, 32, 1 / 9),
     "douban-monti": Protocol("douban", _given, 5, 8, 0.0),
     "flixster-monti": Protocol("flixster", _given, 5, 8, 0.0),
+    "ml-1m-users": Protocol("ml-1m", _users, 3, 32, 1 / 8),
+    "douban-users": Protocol("douban", _users, 5, 8, 1 / 8),
+    "flixster-users": Protocol("flixster", _users, 10, 8, 1 / 8),
 }

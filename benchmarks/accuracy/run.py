@@ -51,7 +51,7 @@ def run(protocol: str, system: str) -> None:
     for seed in range(len(runs), plan.seeds):
         runs.append({"seed": seed, **errors_of(system, plan, plan.part(ratings, seed), seed)})
         write(path, kept)
-        print(protocol, system, json.dumps(runs[-1]), flush=True)
+        print(protocol, system, json.dumps({key: runs[-1][key] for key in ("seed", *MEASURES, "seconds")}), flush=True)
 
 
 def take_over(folder: Path) -> None:
@@ -78,6 +78,22 @@ def table() -> None:
                 cells.append(f"{mean(kept['runs'], measure):.4f}")
                 cells.append(difference(kept["runs"], reference, measure, plan.test_share))
             print(f"| {' | '.join(cells)} | {mean(kept['runs'], 'seconds'):.0f} |")
+
+
+def uncertainty_table() -> None:
+    """Means over the splits of what `hyvae.evaluation.calibration` measures, as Markdown."""
+    print("| protocol | system | seeds | held of 80 % | 90 % | 95 % | width of 90 % | sd | CRPS | log-likelihood |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for protocol in PROTOCOLS:
+        for path in sorted(RESULTS.glob(f"{protocol}-*.json")):
+            kept = read(path)
+            found = [one["uncertainty"] for one in kept["runs"] if "uncertainty" in one]
+            if kept["protocol"] != protocol or not found:
+                continue
+            rows = [[each["coverage"][place] for each in found] for place in range(3)]
+            cells = [f"{100 * mean(row, 'observed'):.1f}" for row in rows] + [f"{mean(rows[1], 'width'):.2f}"]
+            cells += [f"{mean(found, measure):.4f}" for measure in ("sd", "crps", "log_likelihood")]
+            print(f"| {protocol} | {kept['system']} | {len(found)} | {' | '.join(cells)} |")
 
 
 def mean(runs: list[dict[str, Any]], measure: str) -> float:
@@ -108,6 +124,7 @@ def main() -> None:
     arguments.add_argument("--systems", nargs="+", default=["hyvae", *PEERS])
     arguments.add_argument("--predicted", type=Path)
     arguments.add_argument("--table", action="store_true")
+    arguments.add_argument("--uncertainty", action="store_true", help="coverage and scores of distributions")
     given = arguments.parse_args()
     if given.predicted:
         take_over(given.predicted)
@@ -116,6 +133,8 @@ def main() -> None:
             run(protocol, system)
     if given.table:
         table()
+    if given.uncertainty:
+        uncertainty_table()
 
 
 if __name__ == "__main__":

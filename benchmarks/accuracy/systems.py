@@ -10,7 +10,8 @@ from typing import Any
 
 from protocols import Parts, Protocol
 
-from hyvae import Ratings, Recommender
+from hyvae import Ratings, Recommender, metrics
+from hyvae.evaluation.calibration import measure_uncertainty
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
@@ -35,7 +36,7 @@ PACKAGES = {"myfm": "myfm", "surprise": "scikit-surprise", "cornac": "cornac"}
 
 
 def errors_of(system: str, protocol: Protocol, parts: Parts, seed: int, **settings: Any) -> dict[str, Any]:
-    """Train once; test errors pooled and per user (``um_``), and the seconds that training took.
+    """Train once; test errors pooled and per user (``um_``), the seconds that training took, and how sure it was.
 
     Parameters
     ----------
@@ -56,8 +57,12 @@ def errors_of(system: str, protocol: Protocol, parts: Parts, seed: int, **settin
             found = once(program, asked, Path(folder), python_of(environment))
         return {**found["test"], "seconds": round(found["seconds"], 1)}
     started = time.perf_counter()
-    recommender = trained(system, parts.train, parts.valid, seed, **settings)
-    return {**errors(recommender, parts.test), "seconds": round(time.perf_counter() - started, 1)}
+    recommender = trained(system, parts.train, parts.valid, seed, given=parts.given, **settings)
+    seconds = round(time.perf_counter() - started, 1)
+    found = {**errors(recommender, parts.test), "seconds": seconds}
+    if recommender.knows_uncertainty:
+        found["uncertainty"] = measure_uncertainty(recommender, parts.test)
+    return found
 
 
 def trained(
@@ -71,8 +76,6 @@ def trained(
 
 def errors(recommender: Recommender, test: Ratings) -> dict[str, float]:
     """Pooled and user-mean errors on a part."""
-    from hyvae import metrics
-
     found = recommender.predict_ratings(test)
     return {
         "rmse": metrics.rmse(found, test.values),

@@ -1,7 +1,7 @@
 """myFM's ordered probit, fitted once. Run by myFM's Python.
 
-Settings: `train`, `valid` (or none), `test`, `seed` (0), `rank`, `sweeps`, `kept`, and `implicit`: whether users and items also carry what
-they rated, and who rated them, in the training part, as relation blocks.
+Settings: `train`, `valid` (or none), `test`, `seed` (0), `rank`, `sweeps`, `kept`, and `implicit`: whether users and
+items also carry what they rated, and who rated them, in the training part, as relation blocks.
 """
 
 from __future__ import annotations

@@ -803,7 +803,9 @@ class Recommender:
         """Make a recommender of what a run folder holds."""
         config, history = run.config, run.history
         try:
-            self = cls(config.model, preset=config.preset, device=device, **config.settings, **config.plan)
+            before = REGISTRY[config.model].settings_before if config.model in REGISTRY else {}
+            settings = {**before, **config.settings, **config.plan}
+            self = cls(config.model, preset=_preset_of(config), device=device, **settings)
             self._model = self._build(config.n_users, history.n_items, history.scale, seed=0)
             self._floor = Bias(BiasConfig(), config.n_users, history.n_items, history.scale).to(device)
             for prefix, module in (("model.", self._model), ("floor.", self._floor)):
@@ -943,6 +945,13 @@ def _load_state(module: RatingModel, prefix: str, weights: Mapping[str, torch.Te
         raise RuntimeError(f"weights {prefix}{min(missing)} are missing")
     module.load_state_dict(state, strict=False)
     module.eval()
+
+
+def _preset_of(config: RunConfig) -> str:
+    """Its name now: of those that a run may name, only what the settings come to counts."""
+    return (
+        config.preset if config.model not in REGISTRY or config.preset in REGISTRY[config.model].presets else "default"
+    )
 
 
 def _part(weights: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

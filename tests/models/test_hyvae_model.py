@@ -34,7 +34,7 @@ class TestHyVAEDefault(ModelContract):
 class TestHyVAEWithDraws(ModelContract):
     """Draws of the linear autoencoder beside the network."""
 
-    model, preset = "hyvae", "draws"
+    model, preset = "hyvae", "default"
     settings = {**TestHyVAEDefault.settings, "samples": 5, "sample_width": 4, "sweeps": 10}  # noqa: RUF012
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from hyvae.nn import draws as module
-from hyvae.nn.draws import MOST_LEVELS, Draws
-from hyvae.nn.probit import probabilities
+from hyvae.nn.draws import Draws
+from hyvae.nn.probit import MOST_LEVELS, probabilities
 from hyvae.scoring import rating_block
 
 WIDTH, SAMPLES = 4, 3
@@ -19,7 +19,7 @@ def case(small_ratings):
     told = []
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        items = draws.draw(block.pattern, block.values, 12, told.append)
+        items = draws.draw(block.pattern, block.values, 6, 2, told.append)
     assert told == list(range(1, 13))
     return draws, items, block
 
@@ -38,7 +38,7 @@ def test_too_many_different_ratings_are_binned(small_ratings):
     values = block.values + torch.linspace(0, 0.9, len(block.values))
     draws = Draws(small_ratings.n_users, small_ratings.n_items, 1, WIDTH)
     with torch.random.fork_rng():
-        draws.draw(block.pattern, values, 2, lambda sweep: None)
+        draws.draw(block.pattern, values, 2, 1, lambda sweep: None)
     assert len(draws.levels.unique()) == MOST_LEVELS
     assert (draws.levels[draws._level(values)] - values).abs().mean() < 0.1
 

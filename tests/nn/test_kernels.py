@@ -392,9 +392,10 @@ class TestDraws:
 
     def test_probit_rows(self, monkeypatch, n_rows, width):
         crow, col = case(n_rows)
-        level = torch.arange(len(col)) % 4
-        bounds = torch.tensor([-30.0, -1.0, 0.2, 0.9, 30.0], dtype=torch.float64)
-        given = (crow, col, level, 0.3 * draw(90, width), draw(90), bounds, positive(width), draw(n_rows, width))
+        level, samples = torch.arange(len(col)) % 4, 3
+        curves = draw(samples, 4, 17), torch.full((samples,), -4.0), torch.full((samples,), 2.0)
+        precision = torch.stack([positive(width)] * samples)
+        given = (crow, col, level, 0.3 * draw(90, samples * width), *curves, precision, draw(n_rows, samples * width))
         torch.testing.assert_close(*both_ways(monkeypatch, kernels.probit_rows, *given, 3), rtol=1e-3, atol=2e-3)
 
 

@@ -111,7 +111,7 @@ class TestGoingOn:
         kept, while_keeping = all_checkpoints(training, parts, tmp_path, monkeypatch, validation=validation)
         assert_same(uninterrupted, while_keeping)
         history = uninterrupted[1]
-        assert len(kept) == history.epochs[-1].steps + len(history.epochs) + (SWEEPS if name == "draws" else 0)
+        assert len(kept) == history.epochs[-1].steps + len(history.epochs) + (2 * SWEEPS if name == "draws" else 0)
         if validation:
             assert history.stopped_early == (name == "stops early")
             if name in ("the best is not the last", "stops early"):

@@ -178,6 +178,8 @@ class RatingModel(nn.Module, ABC):
     citation: ClassVar[str]
     Config: ClassVar[type[Config]]
     presets: ClassVar[dict[str, Preset]]
+    #: what settings that came later were, so to speak, in saved runs from before them, where it is not their default
+    settings_before: ClassVar[dict[str, Any]] = {}
 
     item_tables: ClassVar[tuple[str, ...]] = ("item_rows", "item_bias")
     user_tables: ClassVar[tuple[str, ...]] = ()

@@ -3,17 +3,18 @@
 Liu, J., Xiao, Y., Zhu, K., Zheng, W., Hsu, C.-H. (2022). Hybrid Variational Autoencoder for Collaborative Filtering.
 Equation numbers are the paper's. `docs/paper.md` sets the text beside each field, and says what it leaves open.
 
-One class, two presets. ``paper`` is the paper's model: a user's ratings in, one shared layer, two branches, a dense
-layer over both outputs. ``default`` makes the same idea two-sided: inputs carry the centred rating and its presence,
+One class, three presets. ``paper`` is the paper's model: a user's ratings in, one shared layer, two branches, a dense
+layer over both outputs. ``fast`` makes the same idea two-sided: inputs carry the centred rating and its presence,
 the rows of the output layer also encode the item's own column, each step learns only from ratings that it hides, and
-an encoded user is refined in closed form.
+an encoded user is refined in closed form. ``default`` answers by a mean of that network and of draws from the posterior
+of a linear autoencoder of the same two sides (`hyvae.nn.draws`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -44,6 +45,8 @@ from hyvae.nn.sparse import (
 # tenths: a tenth hidden is what training does
 CROSS_FIT_FOLDS = 10
 REFINED_USERS = 2048
+# of a chain, where the config leaves it open: few ratings leave much unknown, and cost little
+FEWEST_SWEEPS, MOST_SWEEPS, RATINGS_LOOKED_AT = 100, 200, 15_000_000
 
 
 class HyVAEConfig(Config):
@@ -118,14 +121,16 @@ class HyVAEConfig(Config):
     )
 
     samples: int = Field(
-        0,
+        80,
         ge=0,
         description="draws that are kept of a two-sided linear autoencoder with ordered levels, beside the network; "
         "0: the network answers alone",
     )
     sample_width: int = Field(32, gt=1, description="units of their vectors, the bias included")
     chains: int = Field(4, gt=0, description="Gibbs samplers that draw them, each from a start of its own")
-    sweeps: int = Field(100, gt=0, description="of each chain")
+    sweeps: int | None = Field(
+        None, gt=0, description="of each chain; none: as many as look at 15 million ratings, but 100 to 200"
+    )
     network_share: float = Field(0.3, ge=0, le=1, description="of the prediction, where there are draws beside it")
 
     @model_validator(mode="after")
@@ -143,8 +148,8 @@ class HyVAEConfig(Config):
         refuse(not dense and self.output_activation != "none", "output_activation='relu' needs fusion='dense'")
         refuse(not dense and self.likelihood == "multinomial", "likelihood='multinomial' needs fusion='dense'")
         refuse(self.samples > 0 and self.likelihood == "multinomial", "likelihood='multinomial' needs samples=0")
-        refuse(self.samples > self.chains * self.sweeps, "of fewer sweeps than samples not all can be kept")
-        refuse(0 < self.samples < self.chains, "of more chains than samples not all can be heard")
+        fewest = self.chains * (self.sweeps or FEWEST_SWEEPS)
+        refuse(self.samples > fewest, "of fewer sweeps than samples not all can be kept")
         nonlinear = self.output_activation != "none" or self.likelihood == "multinomial"
         refuse(nonlinear and self.refine is not None, "refine needs a linear output: set refine=none")
         refuse(
@@ -181,6 +186,7 @@ PAPER = HyVAEConfig(
     l2=1e-4,
     l2_against="mean",
     l2_scope="deep",
+    samples=0,
 )
 
 
@@ -200,11 +206,12 @@ class HyVAE(RatingModel):
     Config: ClassVar[type[Config]] = HyVAEConfig
     presets: ClassVar[dict[str, Preset]] = {
         "default": Preset(HyVAEConfig(), NETWORK_PLAN),
-        "draws": Preset(HyVAEConfig(samples=40), NETWORK_PLAN),
+        "fast": Preset(HyVAEConfig(samples=0), NETWORK_PLAN),
         "paper": Preset(
             PAPER, TrainingPlan(optimiser="rmsprop", learning_rate=1e-4, epochs=500, batch_users=500, patience=50)
         ),
     }
+    settings_before: ClassVar[dict[str, Any]] = {"samples": 0}
     item_tables: ClassVar[tuple[str, ...]] = (
         *RatingModel.item_tables,
         "rating_table",
@@ -535,7 +542,11 @@ class HyVAE(RatingModel):
     def conclude(self, train: RatingBlock, told: Callable[[int, int], None]) -> None:
         """Draw from the posterior of the linear autoencoder."""
         if self.draws is not None:
-            sweeps, chains = self.config.sweeps, self.config.chains
+            chains, looked = (
+                min(self.config.chains, self.config.samples),
+                RATINGS_LOOKED_AT // max(train.pattern.nnz, 1),
+            )
+            sweeps = self.config.sweeps or min(max(looked, FEWEST_SWEEPS), MOST_SWEEPS)
             self.item_rows[:, : self.n_drawn] = self.draws.draw(
                 train.pattern, train.values, sweeps, chains, lambda done: told(done, sweeps * chains)
             )

@@ -477,47 +477,54 @@ EACH_PROCESSOR void draw_f32(int64_t n, float *A, float *b, const float *noise) 
     substitute(n, A, b, noise);
 }
 
-// Mean of standard normal noise between `low` and `high`.
-INLINE double expected_noise(double low, double high) {
-    constexpr double root = 0.70710678118654752, density = 0.3989422804014327;
-    const bool flip = low + high > 0;  // to the left tail, where the distribution function has digits
-    if (flip) {
-        const double turned = -low;
-        low = -high;
-        high = turned;
-    }
-    const double share = 0.5 * (std::erfc(-high * root) - std::erfc(-low * root));
-    const double mean = density * (std::exp(-0.5 * low * low) - std::exp(-0.5 * high * high)) / std::max(share, 1e-300);
-    const double within = std::min(std::max(mean, low), high);  // where no digits are left
-    return flip ? -within : within;
-}
-
-// Vectors x of rows, for the ordered levels of their entries: EM with the noise of <x, q> + offset as what is unknown,
-// from the prior's mean on, `steps` times.  `bounds`: the cuts between the levels, and what stands for infinities.
-EACH_PROCESSOR void probit_rows_f32(int64_t first, int64_t last, const int64_t *crow, const int32_t *col,
-                                    const int64_t *level, const float *table, const float *offsets,
-                                    const double *bounds, int64_t width, const float *precision, const float *means,
-                                    int64_t steps, float *vectors) {
-    std::vector<float> A(width * width), b(width);
-    for (int64_t r = first; r < last; ++r) {
-        const float *mean = means + r * width;
-        float *x = vectors + r * width;
-        std::copy(mean, mean + width, x);
-        if (crow[r] == crow[r + 1]) continue;
-        gram(crow[r], crow[r + 1], col, table, width, width, A.data());
+// Vectors x of rows in several draws, for the ordered levels of their entries: EM with the noise of <x, q> + offset as
+// what is unknown, from the prior's mean on, `steps` times.  A draw's vectors of the other side are `width` columns of
+// `table`, the last of them the offset.  `noise`: of each draw and level, the expected noise by its values at equal steps
+// of the score from the draw's `low` on, linear between and beyond.  Cases are rows of the first draw, of the second, …
+struct Answers {
+    int64_t n_rows, samples, width, n_levels, cells;
+    const int64_t *crow;
+    const int32_t *col;
+    const int64_t *level;
+    const float *table, *noise, *low, *per_step, *precision;
+    float *vectors;
+};
+EACH_PROCESSOR void probit_rows_f32(const Answers &x, int64_t first, int64_t last, int64_t steps) {
+    const int64_t width = x.width, stride = x.samples * width;
+    std::vector<float> A(width * width), b(width), prior(width), rows, offsets;
+    std::vector<int32_t> own;
+    for (int64_t number = first; number < last; ++number) {
+        const int64_t s = number / x.n_rows, r = number % x.n_rows, begin = x.crow[r], n = x.crow[r + 1] - begin;
+        if (!n) continue;
+        const float *precision = x.precision + s * width, *noise = x.noise + s * x.n_levels * (x.cells + 1);
+        const float low = x.low[s], per_step = x.per_step[s];
+        float *vector = x.vectors + r * stride + s * width;
+        std::copy(vector, vector + width, prior.begin());
+        rows.resize(n * width);
+        offsets.resize(n);
+        for (int64_t e = own.size(); e < n; ++e) own.push_back((int32_t)e);
+        for (int64_t e = 0; e < n; ++e) {
+            const float *q = x.table + (int64_t)x.col[begin + e] * stride + s * width;
+            std::copy(q, q + width, rows.begin() + e * width);
+            offsets[e] = q[width - 1];
+            rows[e * width + width - 1] = 1.0f;
+        }
+        gram(0, n, own.data(), rows.data(), width, width, A.data());
         for (int64_t k = 0; k < width; ++k) A[k * width + k] += precision[k];
         factor(width, A.data());
         for (int64_t step = 0; step < steps; ++step) {
-            for (int64_t k = 0; k < width; ++k) b[k] = precision[k] * (mean[k] - x[k]);
-            for (int64_t e = crow[r]; e < crow[r + 1]; ++e) {
-                const float *q = table + (int64_t)col[e] * width;
-                float score = offsets[col[e]];
-                for (int64_t k = 0; k < width; ++k) score += x[k] * q[k];
-                const double noise = expected_noise(bounds[level[e]] - score, bounds[level[e] + 1] - score);
-                subtract(width, (float)-noise, q, b.data());
+            for (int64_t k = 0; k < width; ++k) b[k] = precision[k] * (prior[k] - vector[k]);
+            for (int64_t e = 0; e < n; ++e) {
+                const float *q = rows.data() + e * width;
+                float score = offsets[e];
+                for (int64_t k = 0; k < width; ++k) score += vector[k] * q[k];
+                const float place = (score - low) * per_step;
+                const int64_t cell = (int64_t)std::min(std::max(place, 0.0f), (float)(x.cells - 1));
+                const float *value = noise + x.level[begin + e] * (x.cells + 1) + cell;
+                subtract(width, -(value[0] + (place - (float)cell) * (value[1] - value[0])), q, b.data());
             }
             substitute(width, A.data(), b.data());
-            for (int64_t k = 0; k < width; ++k) x[k] += b[k];
+            for (int64_t k = 0; k < width; ++k) vector[k] += b[k];
         }
     }
 }
@@ -791,7 +798,7 @@ EACH_PROCESSOR int64_t above(const float *scores, int64_t n, float bound, int32_
 }  // namespace
 
 // of the arguments below: that of kernels.py must be the same
-EXPORT int hyvae_version() { return 2; }
+EXPORT int hyvae_version() { return 3; }
 
 // ---- what Python calls ---------------------------------------------------------------------------------------------
 
@@ -877,12 +884,14 @@ EXPORT void hyvae_draw_table(int64_t n, const int64_t *crow, const int32_t *rows
     }
 }
 
-EXPORT void hyvae_probit_rows(int64_t n_rows, const int64_t *crow, const int32_t *col, const int64_t *level,
-                              const float *table, const float *offsets, const double *bounds, int64_t width,
-                              const float *precision, const float *means, int64_t steps, float *vectors, int threads) {
-    over_rows(n_rows, crow, width * width, threads, [&](int64_t a, int64_t b) {
-        probit_rows_f32(a, b, crow, col, level, table, offsets, bounds, width, precision, means, steps, vectors);
-    });
+EXPORT void hyvae_probit_rows(int64_t n_rows, int64_t samples, const int64_t *crow, const int32_t *col,
+                              const int64_t *level, int64_t n_levels, const float *table, int64_t width,
+                              const float *noise, int64_t cells, const float *low, const float *per_step,
+                              const float *precision, int64_t steps, float *vectors, int threads) {
+    const Answers x{n_rows, samples, width, n_levels, cells,     crow,   col,
+                    level,  table,   noise, low,      per_step, precision, vectors};
+    const int64_t work = n_rows ? (crow[n_rows] - crow[0]) / n_rows * width * width : 0;
+    over_range(n_rows * samples, work, threads, [&](int64_t a, int64_t b) { probit_rows_f32(x, a, b, steps); });
 }
 
 EXPORT void hyvae_interpolate(int64_t n, const float *x, float low, float per_step, int64_t cells,

@@ -8,22 +8,23 @@ rated it, by EM.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hyvae.nn import kernels
-from hyvae.nn.gibbs import Gibbs, with_one_for_bias
-from hyvae.nn.probit import MOST_LEVELS, bounds_of, expectation, rating_levels
-from hyvae.nn.sparse import SparsePattern, sampled_product, sparse_product
+from hyvae.nn.gibbs import Gibbs, scores_at
+from hyvae.nn.probit import MOST_LEVELS, bounds_of, expectation, expected_noise, rating_levels
+from hyvae.nn.sparse import SparsePattern, sparse_product
 
 # of the chain that is not kept: it starts far from the posterior
-_BURN_IN = 0.2
+_BURN_IN = 0.3
 _EM_STEPS = 3
-# of the grid on which the expected rating is known: its error is below a thousandth of a level
-_CELLS = 4096
+# of the grid on which expected ratings and noise are known: their error is below a ten-thousandth
+_CELLS = 1024
 _BEYOND = 6.0
 
 
@@ -58,6 +59,7 @@ class Draws(nn.Module):
             self.register_buffer(f"{side}_prior", torch.ones(samples, 2, width))
             self.register_buffer(f"{other}_effects", torch.zeros(n, samples * width))
         self.register_buffer("drawn", torch.zeros(()))
+        self._made: tuple[tuple[int, int, int], Curves] | None = None
 
     def draw(
         self, pattern: SparsePattern, values: Tensor, sweeps: int, chains: int, told: Callable[[int], None]
@@ -102,29 +104,23 @@ class Draws(nn.Module):
         levels = self.levels.unique()
         return torch.bucketize(values, (levels[1:] + levels[:-1]) / 2)
 
-    def _of(self, table: Tensor, sample: int) -> Tensor:
-        return table[:, sample * self.width : (sample + 1) * self.width].contiguous()
-
     def encode(self, pattern: SparsePattern, values: Tensor, item_vectors: Tensor) -> Tensor:
         """Users' vectors from their ratings, (n_rows, samples · width)."""
-        level = self._level(values)
-        encoded = _encoded(self.item_effects, pattern)
-        codes = torch.empty_like(encoded)
-        for s in range(self.samples):
-            precision, mean = self.user_prior[s]
-            items = self._of(item_vectors, s)
-            codes[:, s * self.width : (s + 1) * self.width] = kernels.probit_rows(
-                pattern.crow,
-                pattern.col,
-                level,
-                with_one_for_bias(items),
-                items[:, -1].contiguous(),
-                bounds_of(self.cuts[s].double()),
-                precision.contiguous(),
-                self._of(encoded, s) + mean,
-                _EM_STEPS,
-            )
-        return codes
+        curves = self._curves()
+        prior = _encoded(self.item_effects, pattern) + self.user_prior[:, 1].flatten()
+        pattern, item_vectors = _narrowed(pattern, item_vectors)
+        return kernels.probit_rows(
+            pattern.crow,
+            pattern.col,
+            self._level(values),
+            item_vectors,
+            curves.noise,
+            curves.low,
+            curves.per_step,
+            self.user_prior[:, 0].contiguous(),
+            prior,
+            _EM_STEPS,
+        )
 
     def encode_items(self, pattern: SparsePattern) -> Tensor:
         """Items' vectors from who rated them alone, (n, samples · width); a row of `pattern` each."""
@@ -133,27 +129,76 @@ class Draws(nn.Module):
     def expected(self, codes: Tensor, item_vectors: Tensor) -> Tensor:
         """Expected ratings of all pairs, (n_rows, n_items)."""
         total = codes.new_zeros(len(codes), len(item_vectors))
-        for s in range(self.samples):
-            users, items = self._of(codes, s), self._of(item_vectors, s)
-            self._add_expected(total, torch.addmm(users[:, -1:] + items[:, -1], users[:, :-1], items[:, :-1].T), s)
+        for s, (users, items) in enumerate(self._by_sample(codes, item_vectors)):
+            scores = torch.addmm(users[:, -1:] + items[:, -1], users[:, :-1], items[:, :-1].T)
+            self._curves().add_expected(total, scores, s)
         return total / self.samples
 
     def expected_at(self, codes: Tensor, item_vectors: Tensor, pattern: SparsePattern) -> Tensor:
         """The same at the positions of `pattern`, (nnz,)."""
+        pattern, item_vectors = _narrowed(pattern, item_vectors)
         total = codes.new_zeros(pattern.nnz)
-        for s in range(self.samples):
-            users, items = self._of(codes, s), self._of(item_vectors, s)
-            scores = sampled_product(users[:, :-1].contiguous(), items[:, :-1].contiguous(), pattern)
-            self._add_expected(total, scores + users[:, -1][pattern.row] + items[:, -1][pattern.col], s)
+        for s, (users, items) in enumerate(self._by_sample(codes, item_vectors)):
+            self._curves().add_expected(total, scores_at(pattern, users, items), s)
         return total / self.samples
 
-    def _add_expected(self, total: Tensor, scores: Tensor, sample: int) -> None:
-        """Add each score's expected rating, a function that is looked up: millions are asked for at a time."""
-        cuts = self.cuts[sample]
-        low, high = float(cuts[0]) - _BEYOND, float(cuts[cuts.isfinite()][-1]) + _BEYOND
-        grid = torch.linspace(low, high, _CELLS + 1, dtype=torch.float64)
-        values = expectation(grid, torch.ones_like(grid), cuts.double(), self.levels.double())
-        kernels.interpolate_(total, scores, low, _CELLS / (high - low), values.float())
+    def _by_sample(self, *tables: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        for start in range(0, self.samples * self.width, self.width):
+            yield tuple(table[:, start : start + self.width] for table in tables)
+
+    def _curves(self) -> Curves:
+        """Made anew where the cuts have changed."""
+        state = self.cuts.data_ptr(), self.cuts._version, self.levels._version
+        if self._made is None or self._made[0] != state:
+            self._made = state, Curves.of(self.cuts.double(), self.levels.double())
+        return self._made[1]
+
+
+class Curves(NamedTuple):
+    """Functions of a score in each draw, by their values at equal steps from `low` on: millions are asked for.
+
+    Attributes
+    ----------
+    low, per_step : (samples,) tensors
+    noise : (samples, n_levels, cells + 1) tensor
+        Expected noise of a rating of each level.
+    expected : (samples, cells + 1) tensor
+        Expected rating.
+    """
+
+    low: Tensor
+    per_step: Tensor
+    noise: Tensor
+    expected: Tensor
+
+    @classmethod
+    def of(cls, cuts: Tensor, levels: Tensor) -> Curves:
+        """Of all draws."""
+        n_levels = len(levels.unique())
+        cuts, levels = cuts[:, : n_levels - 1], levels[:n_levels]
+        made = []
+        for each in cuts:
+            low, high = float(each[0]) - _BEYOND, float(each[-1]) + _BEYOND
+            grid = torch.linspace(low, high, _CELLS + 1, dtype=torch.float64, device=cuts.device)
+            bounds = bounds_of(each).unsqueeze(1)
+            noise = expected_noise(bounds[:-1] - grid, bounds[1:] - grid)
+            of_score = expectation(grid, torch.ones_like(grid), each, levels)
+            made.append((torch.tensor(low), torch.tensor(_CELLS / (high - low)), noise, of_score))
+        return cls(*(torch.stack(parts).float().to(cuts.device) for parts in zip(*made, strict=True)))
+
+    def add_expected(self, total: Tensor, scores: Tensor, sample: int) -> None:
+        """Add each score's expected rating."""
+        low, per_step = float(self.low[sample]), float(self.per_step[sample])
+        kernels.interpolate_(total, scores, low, per_step, self.expected[sample])
+
+
+def _narrowed(pattern: SparsePattern, item_vectors: Tensor) -> tuple[SparsePattern, Tensor]:
+    """The same of the items alone that occur, where they are few: one person's answer must not look at all."""
+    if pattern.nnz >= len(item_vectors):
+        return pattern, item_vectors
+    items, col = pattern.col.unique(return_inverse=True)
+    narrow = SparsePattern((pattern.shape[0], len(items)), pattern.crow, col.to(pattern.col.dtype))
+    return narrow, item_vectors[items.long()]
 
 
 def _encoded(effects: Tensor, pattern: SparsePattern) -> Tensor:

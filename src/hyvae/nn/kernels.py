@@ -24,7 +24,7 @@ from torch.nn.functional import pad
 
 VARIABLE = "HYVAE_KERNELS"
 # of the functions' arguments: that of _kernels.cpp must be the same
-_VERSION = 2
+_VERSION = 3
 # the low 32 bits
 _HALF = (1 << 32) - 1
 _GATHER_CHUNK = 1 << 16
@@ -40,7 +40,7 @@ _SIGNATURES = {
     "ridge_f64": "ippppiidpt",
     "draw_rows": "ippppifppppppt",
     "draw_table": "ipppppippppp" + "t",
-    "probit_rows": "ippppppippip" + "t",
+    "probit_rows": "iipppipipippp" + "ipt",
     "interpolate": "ipffippt",
     "transpose": "iipppppp",
     "hidden_entries": "ipppppp",
@@ -368,39 +368,50 @@ def _probit_rows(
     col: Tensor,
     level: Tensor,
     table: Tensor,
-    offsets: Tensor,
-    bounds: Tensor,
+    noise: Tensor,
+    low: Tensor,
+    per_step: Tensor,
     precision: Tensor,
     means: Tensor,
     steps: int,
 ) -> Tensor:
-    n_rows, width = means.shape
-    if _by_kernel(table, offsets, precision, means) and _whole(table) and _whole(means):
-        out = torch.empty_like(means)
+    samples, n_levels, cells = noise.shape[0], noise.shape[1], noise.shape[2] - 1
+    n_rows, width = len(means), means.shape[1] // samples
+    out = means.clone(memory_format=torch.contiguous_format)
+    if _by_kernel(table, noise, low, per_step, precision, means) and _whole(table, noise, precision):
         _compiled["probit_rows"](
             n_rows,
+            samples,
             crow.data_ptr(),
             col.data_ptr(),
             level.data_ptr(),
+            n_levels,
             table.data_ptr(),
-            offsets.data_ptr(),
-            bounds.data_ptr(),
             width,
+            noise.data_ptr(),
+            cells,
+            low.data_ptr(),
+            per_step.data_ptr(),
             precision.data_ptr(),
-            means.data_ptr(),
             steps,
             out.data_ptr(),
             torch.get_num_threads(),
         )
         return out
-    lower = torch.linalg.cholesky(_grams(crow, col, table) + torch.diag(precision))
-    vectors = means.clone()
-    for _ in range(steps):
-        scores = _sample(crow, col, vectors, table) + offsets[col]
-        noise = expected_noise(bounds[level] - scores.double(), bounds[level + 1] - scores.double()).to(table.dtype)
-        slope = _product(crow, col, None, noise, table) + precision * (means - vectors)
-        vectors += torch.cholesky_solve(slope.unsqueeze(2), lower).squeeze(2)
-    return vectors
+    for s in range(samples):
+        part = slice(s * width, (s + 1) * width)
+        design, offsets, prior = table[:, part].clone(), table[col, s * width + width - 1], means[:, part]
+        design[:, -1] = 1.0
+        vectors = prior.clone()
+        lower = torch.linalg.cholesky(_grams(crow, col, design) + torch.diag(precision[s]))
+        for _ in range(steps):
+            place = (_sample(crow, col, vectors, design) + offsets - low[s]) * per_step[s]
+            cell = place.clamp(0, cells - 1).long()
+            expected = torch.lerp(noise[s, level, cell], noise[s, level, cell + 1], place - cell)
+            slope = _product(crow, col, None, expected, design) + precision[s] * (prior - vectors)
+            vectors += torch.cholesky_solve(slope.unsqueeze(2), lower).squeeze(2)
+        out[:, part] = vectors
+    return out
 
 
 def _interpolate(out: Tensor, x: Tensor, low: float, per_step: float, values: Tensor) -> None:
@@ -413,17 +424,6 @@ def _interpolate(out: Tensor, x: Tensor, low: float, per_step: float, values: Te
     place = ((x - low) * per_step).clamp(0, cells)
     cell = place.long().clamp_max(cells - 1)
     out += torch.lerp(values[cell], values[cell + 1], place - cell)
-
-
-def expected_noise(low: Tensor, high: Tensor) -> Tensor:
-    """Mean of standard normal noise between `low` and `high`, float64 tensors of one shape."""
-    # in the left tail, where the distribution function has digits
-    flip = low + high > 0
-    low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
-    density = (torch.exp(-0.5 * low.square()) - torch.exp(-0.5 * high.square())) / math.sqrt(2 * math.pi)
-    mean = density / (torch.special.ndtr(high) - torch.special.ndtr(low)).clamp_min(1e-300)
-    mean = mean.clamp(low, high)  # where no digits are left
-    return torch.where(flip, -mean, mean)
 
 
 # -- patterns ---------------------------------------------------------------------------------------------
@@ -845,8 +845,8 @@ _OPERATORS = {
     "Tensor mean, Tensor noise, Tensor(a!) vectors) -> (Tensor, Tensor)": _draw_rows,
     "draw_table(Tensor crow, Tensor rows, Tensor weights, Tensor grams, Tensor sums, Tensor precision, Tensor mean, "
     "Tensor noise, Tensor(a!) table, Tensor(b!) moments) -> ()": _draw_table,
-    "probit_rows(Tensor crow, Tensor col, Tensor level, Tensor table, Tensor offsets, Tensor bounds, Tensor precision, "
-    "Tensor means, int steps) -> Tensor": _probit_rows,
+    "probit_rows(Tensor crow, Tensor col, Tensor level, Tensor table, Tensor noise, Tensor low, Tensor per_step, "
+    "Tensor precision, Tensor means, int steps) -> Tensor": _probit_rows,
     "interpolate_(Tensor(a!) out, Tensor x, float low, float per_step, Tensor values) -> ()": _interpolate,
     "transpose(Tensor crow, Tensor col, int n_cols, bool touched_only) -> (Tensor, Tensor, Tensor, Tensor)": _transpose,
     "hidden_entries(Tensor crow, Tensor col, Tensor visible) -> (Tensor, Tensor, Tensor)": _hidden_entries,
