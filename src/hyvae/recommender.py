@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyvae.data.joining import joint, merge, transposed, without_users
 from hyvae.errors import ConfigError, DataError, NotFittedError, RunError
+from hyvae.explanation import effects_of_ratings
 from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start
 from hyvae.models import REGISTRY, RatingModel
 from hyvae.models.base import RatingBlock, update_plan
@@ -50,6 +51,15 @@ class Recommendation(NamedTuple):
     score: float
     title: str
     sd: float | None = None
+
+
+class Reason(NamedTuple):
+    """A rating that moved a prediction: by how much, on the rating scale, and in which direction."""
+
+    item: Id
+    rating: float
+    effect: float
+    title: str
 
 
 class Recommender:
@@ -561,6 +571,52 @@ class Recommender:
             for item, score, deviation in zip(items.tolist(), scores.tolist(), sd, strict=True)
         ]
 
+    def explain(self, who: Id | Mapping[Any, float], item: Any, n: int = 5) -> list[Reason]:
+        """The ratings of someone that moved the prediction of an item most, from the largest effect down.
+
+        An effect is the prediction from all their ratings less that without this one (`hyvae.explanation`): above 0,
+        the rating makes the item look better. Of histories longer than 50 ratings, those of the 50 items most like
+        it are left out in turn.
+
+        Parameters
+        ----------
+        who : id, or dict of item id or title to rating
+            As for `recommend`.
+        item : id or title
+
+        Raises
+        ------
+        DataError
+            Unknown user or item, one without training ratings, or someone with less than two ratings of other items.
+        """
+        if isinstance(who, Mapping):
+            return self.fold_in(who).explain(item, n)
+        user = known_users(self.history, [who])
+        return self._reasons(rating_block(self.history, user, self.device), item, n)
+
+    def _reasons(self, block: RatingBlock, item: Any, n: int) -> list[Reason]:
+        model = self.model
+        self.require_ratings()
+        place = int(self._finder.indices([item])[0])
+        if not self._item_counts[place]:
+            raise DataError(f"{item!r} has no training ratings: the bias model answers, and no one rating moves it")
+        if int((block.pattern.col != place).sum()) < 2:
+            raise DataError(
+                "there is nothing to compare with: it takes two ratings of other items to explain a prediction"
+            )
+        places, effects = effects_of_ratings(model, replace(block, users=None, keys=None), place)
+        most = effects.abs().argsort(descending=True, stable=True)[:n]
+        items = block.pattern.col[places[most]].cpu().numpy()
+        return [
+            Reason(line.item, rating, effect, line.title)
+            for line, rating, effect in zip(
+                self._named(items, np.zeros(len(items), np.float32), None),
+                block.values[places[most]].tolist(),
+                effects[most].tolist(),
+                strict=True,
+            )
+        ]
+
     # -- people and things never seen -----------------------------------------------------------------
 
     def fold_in(self, ratings: Mapping[Any, float]) -> FoldedIn:
@@ -866,6 +922,10 @@ class FoldedIn:
         assert evidence is not None
         share = uncertainty.distribution(self.predict(wanted), evidence)
         return pl.DataFrame({"item": wanted, **_by_level(uncertainty, share)})
+
+    def explain(self, item: Any, n: int = 5) -> list[Reason]:
+        """Which of their ratings moved the prediction of an item most, as `Recommender.explain`."""
+        return self.recommender._reasons(self._block, item, n)
 
     def _evidence(self, n: int) -> Evidence | None:
         """What is known of them, as the evidence of n predictions."""

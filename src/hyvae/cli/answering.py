@@ -1,4 +1,4 @@
-"""hyvae evaluate, predict, recommend: questions to a run."""
+"""hyvae evaluate, predict, recommend, explain: questions to a run."""
 
 from __future__ import annotations
 
@@ -84,19 +84,22 @@ def predict(
     out: Annotated[Path, typer.Option(help="File to write: .csv or .parquet.")],
     user_column: options.UserColumn = None,
     item_column: options.ItemColumn = None,
+    coverage: Annotated[float, typer.Option(help="Share of ratings that the intervals are to hold.")] = 0.9,
     json: options.Json = False,
 ) -> None:
-    """Predict the ratings of pairs: prediction, 90 % interval, and what the bias model had to answer.
+    """Predict the ratings of pairs: prediction, standard deviation, interval, and what the bias model had to answer.
 
-    Example:
-
+    Examples
+    --------
         hyvae predict run pairs.csv --out predictions.csv
+
+        hyvae predict run pairs.csv --out predictions.parquet --coverage 0.8
     """
     recommender = Recommender.load(run)
     users, items = read_pairs(
         pairs, recommender.history.users, recommender.history.items, user=user_column, item=item_column
     )
-    predictions = recommender.predict_table(users, items)
+    predictions = recommender.predict_table(users, items, coverage=coverage)
     write_table(predictions, out)
     fallbacks = int((predictions["fallback"] != "").sum())
     if json:
@@ -148,6 +151,36 @@ def recommend(
     print_recommendations(recommender.recommend(who, n, include_seen=include_seen), json, scored=scored)
 
 
+def explain(
+    run: options.RunFolder,
+    item: Annotated[str, typer.Argument(help="Id or title of the item.")],
+    user: Annotated[str | None, typer.Option(help="Id of a known user.")] = None,
+    ratings: Annotated[
+        str | None, typer.Option(help='Ratings of someone new, as JSON: {"item id or title": rating, …}.')
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Ratings to list.")] = 5,
+    json: options.Json = False,
+) -> None:
+    """Say which of someone's own ratings moved a prediction most: it is made again without each.
+
+    Examples
+    --------
+        hyvae explain run "The Matrix" --user 42
+
+        hyvae explain run Alien --ratings '{"The Matrix": 5, "Titanic (1997)": 2}'
+    """
+    if (user is None) == (ratings is None):
+        raise ConfigError("say who: give exactly one of --user and --ratings")
+    recommender = Recommender.load(run)
+    who = recommender.history.users.parse(user) if user is not None else _parse_ratings(ratings or "")
+    reasons = recommender.explain(who, item, n)
+    if json:
+        print_json([reason._asdict() for reason in reasons])
+        return
+    rows = [(reason.title, reason.rating, f"{reason.effect:+.3f}", str(reason.item)) for reason in reasons]
+    table(f"What moved the prediction of {item}", ("title", "rated", "effect", "item"), rows)
+
+
 def print_recommendations(
     items: list[Recommendation], json: bool = False, title: str | None = None, scored: str = "predicted"
 ) -> None:
@@ -155,8 +188,12 @@ def print_recommendations(
     if json:
         print_json([item._asdict() for item in items])
         return
-    rows = [(rank, item.title, item.score, str(item.item)) for rank, item in enumerate(items, 1)]
-    table(title or "Recommended", ("rank", "title", scored, "item"), rows)
+    sure = any(item.sd is not None for item in items)
+    rows = [
+        (rank, item.title, item.score, *([f"±{item.sd:.2f}"] if item.sd is not None else []), str(item.item))
+        for rank, item in enumerate(items, 1)
+    ]
+    table(title or "Recommended", ("rank", "title", scored, *(["sd"] if sure else []), "item"), rows)
 
 
 def _parse_ratings(text: str) -> dict[str, float]:

@@ -482,7 +482,7 @@ EACH_PROCESSOR void draw_f32(int64_t n, float *A, float *b, const float *noise) 
 // `table`, the last of them the offset.  `noise`: of each draw and level, the expected noise by its values at equal steps
 // of the score from the draw's `low` on, linear between and beyond.  Cases are rows of the first draw, of the second, …
 struct Answers {
-    int64_t n_rows, samples, width, n_levels, cells;
+    int64_t n_rows, samples, width, n_levels, cells, stride;  // the table's
     const int64_t *crow;
     const int32_t *col;
     const int64_t *level;
@@ -504,7 +504,7 @@ EACH_PROCESSOR void probit_rows_f32(const Answers &x, int64_t first, int64_t las
         offsets.resize(n);
         for (int64_t e = own.size(); e < n; ++e) own.push_back((int32_t)e);
         for (int64_t e = 0; e < n; ++e) {
-            const float *q = x.table + (int64_t)x.col[begin + e] * stride + s * width;
+            const float *q = x.table + (int64_t)x.col[begin + e] * x.stride + s * width;
             std::copy(q, q + width, rows.begin() + e * width);
             offsets[e] = q[width - 1];
             rows[e * width + width - 1] = 1.0f;
@@ -798,7 +798,7 @@ EACH_PROCESSOR int64_t above(const float *scores, int64_t n, float bound, int32_
 }  // namespace
 
 // of the arguments below: that of kernels.py must be the same
-EXPORT int hyvae_version() { return 3; }
+EXPORT int hyvae_version() { return 4; }
 
 // ---- what Python calls ---------------------------------------------------------------------------------------------
 
@@ -885,10 +885,10 @@ EXPORT void hyvae_draw_table(int64_t n, const int64_t *crow, const int32_t *rows
 }
 
 EXPORT void hyvae_probit_rows(int64_t n_rows, int64_t samples, const int64_t *crow, const int32_t *col,
-                              const int64_t *level, int64_t n_levels, const float *table, int64_t width,
-                              const float *noise, int64_t cells, const float *low, const float *per_step,
+                              const int64_t *level, int64_t n_levels, const float *table, int64_t stride,
+                              int64_t width, const float *noise, int64_t cells, const float *low, const float *per_step,
                               const float *precision, int64_t steps, float *vectors, int threads) {
-    const Answers x{n_rows, samples, width, n_levels, cells,     crow,   col,
+    const Answers x{n_rows, samples, width, n_levels, cells, stride,   crow,      col,
                     level,  table,   noise, low,      per_step, precision, vectors};
     const int64_t work = n_rows ? (crow[n_rows] - crow[0]) / n_rows * width * width : 0;
     over_range(n_rows * samples, work, threads, [&](int64_t a, int64_t b) { probit_rows_f32(x, a, b, steps); });

@@ -24,7 +24,7 @@ from torch.nn.functional import pad
 
 VARIABLE = "HYVAE_KERNELS"
 # of the functions' arguments: that of _kernels.cpp must be the same
-_VERSION = 3
+_VERSION = 4
 # the low 32 bits
 _HALF = (1 << 32) - 1
 _GATHER_CHUNK = 1 << 16
@@ -40,7 +40,7 @@ _SIGNATURES = {
     "ridge_f64": "ippppiidpt",
     "draw_rows": "ippppifppppppt",
     "draw_table": "ipppppippppp" + "t",
-    "probit_rows": "iipppipipippp" + "ipt",
+    "probit_rows": "iipppipiipippp" + "ipt",
     "interpolate": "ipffippt",
     "transpose": "iipppppp",
     "hidden_entries": "ipppppp",
@@ -378,7 +378,8 @@ def _probit_rows(
     samples, n_levels, cells = noise.shape[0], noise.shape[1], noise.shape[2] - 1
     n_rows, width = len(means), means.shape[1] // samples
     out = means.clone(memory_format=torch.contiguous_format)
-    if _by_kernel(table, noise, low, per_step, precision, means) and _whole(table, noise, precision):
+    if _by_kernel(table, noise, low, per_step, precision, means) and noise.is_contiguous():
+        table = _rows_together(table)
         _compiled["probit_rows"](
             n_rows,
             samples,
@@ -387,6 +388,7 @@ def _probit_rows(
             level.data_ptr(),
             n_levels,
             table.data_ptr(),
+            table.stride(0),
             width,
             noise.data_ptr(),
             cells,
