@@ -72,7 +72,7 @@ PROTOCOLS = {
     "ml-1m": Protocol("ml-1m", _canonical, 5, 32, 1 / 8),
     "douban": Protocol("douban", _canonical, 5, 8, 1 / 8),
     "flixster": Protocol("flixster", _canonical, 10, 8, 1 / 8),
-    "movielens-small": Protocol("movielens-small", _canonical, 5, 8, 1 / 8),
+    "movielens-small": Protocol("movielens-small", _canonical, 5, 16, 1 / 8),
     "ml-1m-90": Protocol("ml-1m", _nine_tenths, 5, 32, 1 / 9),
     "douban-monti": Protocol("douban", _given, 5, 8, 0.0),
     "flixster-monti": Protocol("flixster", _given, 5, 8, 0.0),

@@ -71,7 +71,9 @@ def test_a_user_is_the_maximum_of_their_posterior(case, monkeypatch):
         rated, level = block.pattern.col[of].long(), draws._level(block.values[of])
         if not len(rated):
             continue
-        prior = mean + effects[rated].sum(0) / np.sqrt(len(rated))
+        usual = float(draws.usual_user_count)
+        missing = max(usual - len(rated), 0) * draws.usual_item[:WIDTH].double()
+        prior = mean + (effects[rated].sum(0) + missing) / np.sqrt(max(len(rated), usual))
         x = codes[user].clone().requires_grad_(True)
         scores = items[rated, :-1] @ x[:-1] + x[-1] + items[rated, -1]
         share = probabilities(scores, torch.ones_like(scores), draws.cuts[0, :4].double())
@@ -80,11 +82,14 @@ def test_a_user_is_the_maximum_of_their_posterior(case, monkeypatch):
         assert x.grad.abs().max() < 1e-3
 
 
-def test_someone_without_ratings_is_the_mean_of_the_prior(case, small_ratings):
-    draws, items, _ = case
+def test_someone_without_ratings_has_usual_ones(case, small_ratings):
+    draws, items, block = case
     nobody = rating_block(small_ratings.take(np.zeros(len(small_ratings), bool)))
     codes = draws.encode(nobody.pattern, nobody.values, items)
-    torch.testing.assert_close(codes[0], draws.user_prior[:, 1].flatten())
+    counts = torch.bincount(block.pattern.col.long(), minlength=len(items)).float()
+    usual = counts @ draws.item_effects / counts.sum() * draws.usual_user_count.sqrt()
+    torch.testing.assert_close(codes[0], draws.user_prior[:, 1].flatten() + usual)
+    assert float(draws.usual_user_count) == np.sort(small_ratings.user_counts)[(small_ratings.n_users - 1) // 2]
 
 
 def test_items_are_encoded_from_who_rated_them(case):
@@ -92,6 +97,10 @@ def test_items_are_encoded_from_who_rated_them(case):
     turned = block.pattern.transpose
     pattern = type(block.pattern)(block.pattern.shape[::-1], turned.crow, turned.col)
     rows = draws.encode_items(pattern)
-    raters = turned.col[turned.crow[2] : turned.crow[3]].long()
-    wanted = draws.item_prior[:, 1].flatten() + draws.user_effects[raters].sum(0) / np.sqrt(max(len(raters), 1))
-    torch.testing.assert_close(rows[2], wanted)
+    usual = float(draws.usual_item_count)
+    counts = pattern.crow.diff()
+    for item in (int(counts.argmin()), int(counts.argmax())):
+        raters = turned.col[turned.crow[item] : turned.crow[item + 1]].long()
+        missing = max(usual - len(raters), 0) * draws.usual_user
+        effect = (draws.user_effects[raters].sum(0) + missing) / np.sqrt(max(len(raters), usual))
+        torch.testing.assert_close(rows[item], draws.item_prior[:, 1].flatten() + effect, rtol=1e-4, atol=1e-5)

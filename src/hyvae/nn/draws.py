@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hyvae.nn import kernels
-from hyvae.nn.gibbs import Gibbs, scores_at
+from hyvae.nn.gibbs import Gibbs, Side, scores_at
 from hyvae.nn.probit import MOST_LEVELS, bounds_of, expectation, expected_noise, rating_levels
 from hyvae.nn.sparse import SparsePattern, sparse_product
 
@@ -47,6 +47,10 @@ class Draws(nn.Module):
     item_prior: Tensor
     item_effects: Tensor
     user_effects: Tensor
+    usual_item: Tensor
+    usual_user: Tensor
+    usual_user_count: Tensor
+    usual_item_count: Tensor
     drawn: Tensor
 
     def __init__(self, n_users: int, n_items: int, samples: int, width: int) -> None:
@@ -58,6 +62,8 @@ class Draws(nn.Module):
         for side, other, n in (("user", "item", n_items), ("item", "user", n_users)):
             self.register_buffer(f"{side}_prior", torch.ones(samples, 2, width))
             self.register_buffer(f"{other}_effects", torch.zeros(n, samples * width))
+            self.register_buffer(f"usual_{other}", torch.zeros(samples * width))
+            self.register_buffer(f"usual_{side}_count", torch.ones(()))
         self.register_buffer("drawn", torch.zeros(()))
         self._made: tuple[tuple[int, int, int], Curves] | None = None
 
@@ -89,6 +95,9 @@ class Draws(nn.Module):
                     self._keep(s, gibbs)
                     vectors[:, s * self.width : (s + 1) * self.width] = gibbs.item_vectors
                 told(chain * sweeps + sweep)
+        for side, indptr in (("user", pattern.crow), ("item", pattern.transpose.crow)):
+            counts = indptr.diff()
+            getattr(self, f"usual_{side}_count").copy_(counts[counts > 0].median())
         self.drawn.fill_(1.0)
         return vectors
 
@@ -96,6 +105,8 @@ class Draws(nn.Module):
         """What a draw says of people and things that have no vector of their own, and of levels."""
         part = slice(sample * self.width, (sample + 1) * self.width)
         self.item_effects[:, part], self.user_effects[:, part] = gibbs.users.table, gibbs.items.table
+        self.usual_item[part] = _mean_of_entries(gibbs.users)
+        self.usual_user[part] = _mean_of_entries(gibbs.items)
         self.user_prior[sample], self.item_prior[sample] = gibbs.users.prior, gibbs.items.prior
         self.cuts[sample, : len(gibbs.cuts)] = gibbs.cuts
 
@@ -107,7 +118,8 @@ class Draws(nn.Module):
     def encode(self, pattern: SparsePattern, values: Tensor, item_vectors: Tensor) -> Tensor:
         """Users' vectors from their ratings, (n_rows, samples · width)."""
         curves = self._curves()
-        prior = _encoded(self.item_effects, pattern) + self.user_prior[:, 1].flatten()
+        prior = _encoded(self.item_effects, self.usual_item, self.usual_user_count, pattern)
+        prior += self.user_prior[:, 1].flatten()
         pattern, item_vectors = _narrowed(pattern, item_vectors)
         return kernels.probit_rows(
             pattern.crow,
@@ -124,7 +136,8 @@ class Draws(nn.Module):
 
     def encode_items(self, pattern: SparsePattern) -> Tensor:
         """Items' vectors from who rated them alone, (n, samples · width); a row of `pattern` each."""
-        return _encoded(self.user_effects, pattern) + self.item_prior[:, 1].flatten()
+        encoded = _encoded(self.user_effects, self.usual_user, self.usual_item_count, pattern)
+        return encoded + self.item_prior[:, 1].flatten()
 
     def expected(self, codes: Tensor, item_vectors: Tensor) -> Tensor:
         """Expected ratings of all pairs, (n_rows, n_items)."""
@@ -201,7 +214,18 @@ def _narrowed(pattern: SparsePattern, item_vectors: Tensor) -> tuple[SparsePatte
     return narrow, item_vectors[items.long()]
 
 
-def _encoded(effects: Tensor, pattern: SparsePattern) -> Tensor:
-    """Sums of the effects of each row's entries, over the root of their number."""
-    weight = pattern.crow.diff().clamp_min(1).rsqrt().unsqueeze(1)
-    return sparse_product(effects.new_ones(pattern.nnz), effects, pattern) * weight
+def _encoded(effects: Tensor, usual: Tensor, usual_count: Tensor, pattern: SparsePattern) -> Tensor:
+    """Sums of the effects of each row's entries, over the root of their number.
+
+    A row of fewer entries than usual is completed with usual ones: training has seen next to no short histories, and
+    what it learnt of all users together lies in the sums over their long ones.
+    """
+    counts = pattern.crow.diff().unsqueeze(1).to(effects.dtype)
+    sums = sparse_product(effects.new_ones(pattern.nnz), effects, pattern)
+    return (sums + (usual_count - counts).clamp_min(0) * usual) * counts.maximum(usual_count).rsqrt()
+
+
+def _mean_of_entries(side: Side) -> Tensor:
+    """The mean row of a side's table, over all that its rows are summed for; (width,)."""
+    counts = side.pattern.transpose.crow.diff().to(side.table.dtype)
+    return counts @ side.table / counts.sum()
