@@ -146,18 +146,13 @@ class TestWithItems:
 
 
 class TestIntervals:
-    def test_the_half_width_is_the_conformal_quantile(self, model, parts):
-        errors = np.sort(np.abs(model.predict_ratings(parts[1]) - parts[1].values))
-        rank = int(np.ceil((len(errors) + 1) * 0.9))
-        assert model._half_width == pytest.approx(float(errors[rank - 1]))
-
     def test_validation_ratings_are_covered_as_stated(self, model, parts):
-        table = model.predict_table(parts[1].user_ids, parts[1].item_ids)
-        values = parts[1].values
-        inside = (values >= table["interval_low"].to_numpy() - 1e-6) & (
-            values <= table["interval_high"].to_numpy() + 1e-6
-        )
-        assert inside.mean() >= 0.9
+        for coverage in (0.5, 0.8, 0.9):
+            table = model.predict_table(parts[1].user_ids, parts[1].item_ids, coverage=coverage)
+            values = parts[1].values
+            low, high = table["interval_low"].to_numpy(), table["interval_high"].to_numpy()
+            inside = (values >= low - 1e-5) & (values <= high + 1e-5)
+            assert coverage <= inside.mean() <= coverage + 2 / len(values) + 0.02
 
     def test_intervals_stay_on_the_scale(self, model, parts):
         table = model.predict_table(parts[1].user_ids, parts[1].item_ids)
@@ -165,14 +160,99 @@ class TestIntervals:
         assert table["interval_high"].max() <= 5
 
     def test_without_validation_there_are_none(self, parts):
-        table = BiasModel().fit(parts[0]).predict_table([100], [100])
-        assert table["interval_low"].to_list() == table["interval_high"].to_list() == [None]
-        assert table.schema["interval_low"] == pl.Float32
+        without = BiasModel().fit(parts[0])
+        table = without.predict_table([100], [100])
+        for name in ("sd", "interval_low", "interval_high"):
+            assert table[name].to_list() == [None]
+            assert table.schema[name] == pl.Float32
+        assert not without.knows_uncertainty
+        assert without.recommend(100, 1)[0].sd is None
+        with pytest.raises(ConfigError, match="fit with validation ratings"):
+            without.predict_distribution([100], [100])
 
     def test_one_validation_rating_gives_its_error(self, parts):
         one = parts[1].take(np.array([0]))
         fitted = BiasModel().fit(parts[0], one)
-        assert fitted._half_width == pytest.approx(abs(float(fitted.predict_ratings(one)[0] - one.values[0])))
+        assert not fitted.knows_uncertainty  # one rating tells of no levels
+
+    @pytest.mark.parametrize("coverage", [0, 1, -1, 90, float("nan")])
+    def test_a_coverage_is_a_share(self, model, coverage):
+        with pytest.raises(ConfigError, match="above 0 and below 1"):
+            model.predict_table([100], [100], coverage=coverage)
+
+    def test_the_distribution_has_the_predictions_mean_and_the_tables_sd(self, model, parts):
+        test = parts[1]
+        table = model.predict_table(test.user_ids, test.item_ids)
+        distribution = model.predict_distribution(test.user_ids, test.item_ids)
+        assert distribution.columns == ["user", "item", "1", "2", "3", "4", "5"]
+        share = distribution.drop("user", "item").to_numpy()
+        np.testing.assert_allclose(share.sum(1), 1, atol=1e-9)
+        levels = np.arange(1.0, 6.0)
+        mean = share @ levels
+        inner = np.clip(table["prediction"].to_numpy(), 1.04, 4.96)
+        np.testing.assert_allclose(mean, inner, atol=1e-4)
+        np.testing.assert_allclose(np.sqrt(share @ levels**2 - mean**2), table["sd"].to_numpy(), atol=1e-4)
+
+    def test_someone_folded_in_is_as_sure_as_a_known_user_with_that_history(self, model, parts):
+        user = int(np.argmax(parts[0].user_counts))
+        items, values = parts[0].history(user)
+        ids = parts[0].items.ids
+        new = model.fold_in(dict(zip(ids[items].tolist(), values.tolist(), strict=True)))
+        id_ = parts[0].users.ids[user].item()
+        wanted = ids[:8].tolist()
+        known = model.predict_table([id_] * 8, wanted, coverage=0.8).drop("user", "fallback")
+        folded = new.predict_table(wanted, coverage=0.8)
+        for name in ("prediction", "sd", "interval_low", "interval_high"):
+            np.testing.assert_allclose(folded[name], known[name], atol=1e-5)
+        shares = new.predict_distribution(wanted).drop("item").to_numpy()
+        theirs = model.predict_distribution([id_] * 8, wanted).drop("user", "item").to_numpy()
+        np.testing.assert_allclose(shares, theirs, atol=1e-5)
+        assert [line.sd for line in new.recommend(3)] == pytest.approx([line.sd for line in model.recommend(id_, 3)])
+
+    def test_a_saved_run_is_as_sure(self, model, parts, tmp_path):
+        model.save(tmp_path / "run")
+        again = type(model).load(tmp_path / "run")
+        pairs = parts[1].user_ids, parts[1].item_ids
+        assert again.predict_table(*pairs, coverage=0.7).equals(model.predict_table(*pairs, coverage=0.7))
+
+
+class TestExplanations:
+    def test_an_effect_is_the_difference_that_leaving_out_makes(self, model, parts):
+        ids = parts[0].items.ids
+        user = int(np.argmax(parts[0].user_counts))
+        items, values = parts[0].history(user)
+        ratings = dict(zip(ids[items].tolist(), values.tolist(), strict=True))
+        target = int(np.setdiff1d(np.arange(parts[0].n_items), items)[0])
+        reasons = model.explain(parts[0].users.ids[user].item(), ids[target].item(), n=4)
+        assert len(reasons) == 4
+        assert [abs(reason.effect) for reason in reasons] == sorted((abs(r.effect) for r in reasons), reverse=True)
+        whole = model.fold_in(ratings)._code
+        for reason in reasons:
+            assert ratings[reason.item] == reason.rating
+            without = model.fold_in({item: value for item, value in ratings.items() if item != reason.item})._code
+            at = slice(target, target + 1)
+            wanted = float(model.model.score(whole, at) - model.model.score(without, at))
+            assert reason.effect == pytest.approx(wanted, abs=1e-4)
+
+    def test_someone_new_is_told_as_a_known_user(self, model, parts):
+        ids = parts[0].items.ids
+        items, values = parts[0].history(3)
+        ratings = dict(zip(ids[items].tolist(), values.tolist(), strict=True))
+        known = model.explain(parts[0].users.ids[3].item(), ids[0].item())
+        new = model.explain(ratings, ids[0].item())
+        assert [(r.item, r.rating, r.title) for r in new] == [(r.item, r.rating, r.title) for r in known]
+        np.testing.assert_allclose([r.effect for r in new], [r.effect for r in known], atol=1e-5)
+
+    def test_of_a_long_history_some_are_left_out(self, model, parts, monkeypatch):
+        monkeypatch.setattr("hyvae.explanation.MOST_LEFT_OUT", 3)
+        user = int(np.argmax(parts[0].user_counts))
+        assert len(model.explain(parts[0].users.ids[user].item(), parts[0].items.ids[0].item(), n=9)) == 3
+
+    def test_it_takes_two_ratings(self, model, parts):
+        first, second = parts[0].items.ids[:2].tolist()
+        for ratings in ({first: 5.0}, {first: 5.0, second: 3.0}):
+            with pytest.raises(DataError, match="two ratings of other items"):
+                model.explain(ratings, second)
 
 
 class TestFallbacks:
@@ -233,7 +313,7 @@ class TestFitting:
 
     def test_an_empty_validation_part_is_none(self, parts):
         empty = Ratings.empty(parts[1].users, parts[1].items, (1, 5))
-        assert BiasModel().fit(parts[0], empty)._half_width is None
+        assert not BiasModel().fit(parts[0], empty).knows_uncertainty
 
     def test_validation_is_never_learnt_from(self, parts):
         one = BiasModel().fit(*parts).model.state_dict()

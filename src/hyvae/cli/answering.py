@@ -54,11 +54,19 @@ def evaluate(
         print_json(metrics)
         return
     print_metrics(metrics)
+    if "uncertainty" in metrics:
+        _print_uncertainty(metrics["uncertainty"])
     for title, key in (("user", "by_user_activity"), ("item", "by_item_popularity")):
         if key not in metrics:
             continue
         rows = [(_range(row), row["ratings"], row["rmse"], row["mae"]) for row in metrics[key]]
         table(f"By training ratings of the {title}", ("training ratings", "held out", "RMSE", "MAE"), rows)
+
+
+def _print_uncertainty(found: dict[str, Any]) -> None:
+    rows = [(f"{row['stated']:.0%}", f"{row['observed']:.1%}", row["width"]) for row in found["coverage"]]
+    table("Intervals", ("stated", "held", "mean width"), rows)
+    stdout.print(f"CRPS {found['crps']:.4f}, log-likelihood {found['log_likelihood']:.4f}, mean sd {found['sd']:.4f}")
 
 
 def _range(row: dict[str, Any]) -> str:

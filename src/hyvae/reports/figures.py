@@ -188,6 +188,15 @@ def agreement(
 
 
 @_drawn
+def reliability(axes: Axes, points: Points) -> None:
+    """Share of the test ratings that intervals of each stated share hold, and where both would agree."""
+    stated, observed = np.transpose(np.array(points)) * 100
+    axes.plot([0, 100], [0, 100], "--", color=MUTED)
+    axes.plot(stated, observed, "o-", color=MODEL, markersize=4)
+    axes.set(title="held, %", xlabel="stated, %", xlim=(0, 100), ylim=(0, 100))
+
+
+@_drawn
 def grouped_errors(axes: Axes, rows: Sequence[Mapping[str, Any]], xlabel: str, with_bias: bool) -> None:
     """RMSE of each group of test ratings, the bias model's beside."""
     place = np.arange(len(rows))

@@ -72,7 +72,7 @@ def _results(run: Run, metrics: dict[str, Any], predicts_ratings: bool) -> str:
     ranked = f"lists of {number(k)} for {number(people)} users" if people else unranked
     ndcg = _headline(f"NDCG@{number(k or 10)}", number(_look(metrics, "ranking", "ndcg")), text(ranked))
     if predicts_ratings:
-        cards = [*_errors_at_large(run, metrics), ndcg, _interval(run)]
+        cards = [*_errors_at_large(run, metrics), ndcg, _interval(run, metrics)]
     else:
         cards = [ndcg, *_lists_at_large(metrics, k or 10, bool(people))]
     note = missing(NO_TEST)
@@ -109,11 +109,18 @@ def _lists_at_large(metrics: dict[str, Any], k: Any, measured: bool) -> Iterator
         yield _headline(title, number(_look(metrics, "ranking", key)), meaning if measured else "not measured")
 
 
-def _interval(run: Run) -> str:
-    half = run.config.interval_half_width
+def _interval(run: Run, metrics: dict[str, Any]) -> str:
+    """Half of the mean interval, and the share of the test ratings inside."""
     covered = ("–", "needs validation ratings")
-    if half is not None:
-        covered = (f"±{number(half, 2)}", f"holds {INTERVAL_COVERAGE:.0%} of the validation ratings")
+    old = run.config.interval_half_width
+    if old is not None:
+        covered = (f"±{number(old, 2)}", f"holds {INTERVAL_COVERAGE:.0%} of the validation ratings")
+    rows = _look(metrics, "uncertainty", "coverage")
+    for row in rows if isinstance(rows, list) else []:
+        observed = _look(row, "observed")
+        if _look(row, "stated") == INTERVAL_COVERAGE and isinstance(observed, int | float):
+            said = f"on average; {INTERVAL_COVERAGE:.0%} were to be inside, {observed:.1%} of the test ratings are"
+            covered = (f"±{number(_look(row, 'width') / 2, 2)}", said)
     return _headline("Prediction interval", *covered)
 
 
@@ -256,6 +263,14 @@ def _errors(run: Run, recommender: Recommender, metrics: dict[str, Any]) -> str:
         shown.append(figure("agreement", "Predicted and true ratings", drawing, caption))
     else:
         shown.append(card("Predicted and true ratings", missing(NO_TEST)))
+    points = _look(metrics, "uncertainty", "reliability")
+    if isinstance(points, list) and points:
+        caption = (
+            "Share of the test ratings inside the intervals that are to hold 5, 10, … 95 %. On the dashed line the "
+            f"model is as sure as it says; CRPS {number(_look(metrics, 'uncertainty', 'crps'))}, mean log-likelihood "
+            f"{number(_look(metrics, 'uncertainty', 'log_likelihood'))}."
+        )
+        shown.append(figure("reliability", "Is it as sure as it says?", figures.reliability(points), caption))
     compared = run.config.model != "bias"
     for key, of in (("by_user_activity", "user"), ("by_item_popularity", "item")):
         rows = _groups(metrics, key)
@@ -308,7 +323,10 @@ def _example(recommender: Recommender, user: int) -> str:
     best = np.argsort(-ratings, kind="stable")[:EXAMPLE_LINES]
     liked = [(names[items[k]], f"{ratings[k]:g}") for k in best]
     id_ = history.users.ids[user : user + 1].tolist()[0]
-    offered = [(line.title, number(line.score, 2)) for line in recommender.recommend(id_, n=EXAMPLE_LINES)]
+    offered = [
+        (line.title, number(line.score, 2) + ("" if line.sd is None else f" ± {number(line.sd, 2)}"))
+        for line in recommender.recommend(id_, n=EXAMPLE_LINES)
+    ]
     scored = "predicted" if recommender.predicts_ratings else "score"
     return card(
         f"User {id_}, {len(items):,} training ratings",
