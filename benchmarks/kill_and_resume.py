@@ -140,7 +140,17 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="kill-and-resume-"))
     log = folder / "log"
-    command = ["train", "movielens-small", "--threads", "1", "--set", f"epochs={options.epochs}", "--out"]
+    command = [
+        "train",
+        "movielens-small",
+        "--preset",
+        "fast",
+        "--threads",
+        "1",
+        "--set",
+        f"epochs={options.epochs}",
+        "--out",
+    ]
 
     started = time.perf_counter()
     if watched(fork([*command, str(folder / "whole")], log), log, lambda: False):

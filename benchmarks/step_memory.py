@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2)
     options = parser.parse_args()
     ratings = synthetic(options.users, options.items, options.ratings)
-    config, plan = configure(REGISTRY["hyvae"], "default", {"epochs": options.steps})
+    config, plan = configure(REGISTRY["hyvae"], "fast", {"epochs": options.steps})
     model = REGISTRY["hyvae"](config, ratings.n_users, ratings.n_items, ratings.scale)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ends = [time.perf_counter()]

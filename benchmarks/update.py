@@ -38,11 +38,11 @@ def main() -> None:
     source = parser.parse_args().source
     train, valid, _ = Ratings.read(source).split(seed=0)
     old, new = parted(train)
-    earlier = HyVAE().fit(old, reindexed(valid, old.users, old.items), seed=0)
+    earlier = HyVAE(preset="fast").fit(old, reindexed(valid, old.users, old.items), seed=0)
     ways: dict[str, Callable[[], Recommender]] = {
         "folded_in": lambda: earlier.with_ratings(new),
         "updated": lambda: earlier.update(train, valid, seed=0),
-        "afresh": lambda: HyVAE().fit(train, valid, seed=0),
+        "afresh": lambda: HyVAE(preset="fast").fit(train, valid, seed=0),
     }
     result: dict[str, Any] = {
         "source": source,

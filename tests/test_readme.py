@@ -19,7 +19,7 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     (code,) = blocks("python")
     assert "HyVAE()" in code
     # two epochs, since what is tested is the code and not the model
-    exec(compile(code.replace("HyVAE()", "HyVAE(epochs=2)"), str(README), "exec"), {})
+    exec(compile(code.replace("HyVAE()", "HyVAE(epochs=2, samples=2, sweeps=2)"), str(README), "exec"), {})
     assert "rmse" in capsys.readouterr().out
     assert isinstance(hyvae.HyVAE.load("run"), hyvae.HyVAE)
 

@@ -16,7 +16,7 @@ from hyvae.ratings import Ratings
 
 PAPER = {"preset": "paper", "settings": {"fusion": "folded"}}
 HALF = {"preset": "paper", "settings": {"fusion": "folded", "matmul": "bfloat16"}}
-DEFAULT = {"preset": "default", "settings": {}}
+DEFAULT = {"preset": "fast", "settings": {}}
 # 2,500 users: enough for a steady mean, as every batch of the dense twin costs the same
 TWIN_BATCHES = 5
 BATCH_USERS = 500

@@ -181,7 +181,7 @@ def _full_batch(ratings: Ratings) -> dict[str, Kernel]:
     """The kernels of a step of the two-sided default, over all ratings at once."""
     block = rating_block(ratings)
     pattern, values = block.pattern, block.values
-    (n, n_items), nnz, width = pattern.shape, pattern.nnz, HyVAE().config.hidden
+    (n, n_items), nnz, width = pattern.shape, pattern.nnz, HyVAE(preset="fast").config.hidden
     t, seen = pattern.transpose, kernels.visible(block.keys, 1, 0.1)
     items = [torch.randn(n_items, width) for _ in range(2)]
     users = [torch.randn(n, width) for _ in range(2)]
@@ -229,7 +229,7 @@ def _middle(n: int) -> Kernel:
 
 def _answering(train: Ratings) -> dict[str, Kernel]:
     """Encoding users of the default model, and ranking all items for them."""
-    recommender = HyVAE(epochs=1).fit(train, seed=0, progress=False)
+    recommender = HyVAE(preset="fast", epochs=1).fit(train, seed=0, progress=False)
     model, config = recommender.model, recommender.config
     users = np.flatnonzero(train.user_counts)[:ANSWERED_USERS]
     block = rating_block(train, users)

@@ -22,7 +22,7 @@ BATCH_USERS = 500
 STEPS_A_UNIT = 5
 # of the default model a step is a pass over all ratings; of the paper's, a mini-batch, and seconds are an epoch's mean
 MODELS: dict[str, dict[str, Any]] = {
-    "two_sided": {"preset": "default", "settings": {}},
+    "two_sided": {"preset": "fast", "settings": {}},
     "one_sided": {"preset": "paper", "settings": {"fusion": "folded", "batch_users": BATCH_USERS}},
 }
 

@@ -1,4 +1,4 @@
-"""`HyVAE().fit`, once, as people call it.
+"""`HyVAE(preset="fast").fit`, once, as people call it.
 
 Settings: `train`, `valid`, `test`, `plan` (fields of the training plan), and `save` (a folder, or none).
 """
@@ -17,7 +17,7 @@ if __name__ == "__main__":
     worker = Worker()
     parts = {name: ratings_of(worker.settings[name]) for name in ("train", "valid", "test")}
     worker.loaded()
-    model = HyVAE(**worker.settings["plan"])
+    model = HyVAE(preset="fast", **worker.settings["plan"])
     started = time.perf_counter()
     model.fit(parts["train"], parts["valid"], seed=0, progress=False)
     seconds = time.perf_counter() - started

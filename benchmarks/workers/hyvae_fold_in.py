@@ -21,7 +21,7 @@ if __name__ == "__main__":
     ratings = ratings_of(worker.settings["data"])
     worker.loaded()
     run = worker.settings["run"]
-    recommender = HyVAE.load(run) if run else HyVAE(epochs=1).fit(ratings, seed=0, progress=False)
+    recommender = HyVAE.load(run) if run else HyVAE(preset="fast", epochs=1).fit(ratings, seed=0, progress=False)
     rng = np.random.default_rng(0)
     active = np.flatnonzero(ratings.user_counts >= RATINGS)
     people = []
