@@ -110,7 +110,8 @@ def step(result: Result) -> str:
         [SETS[data], seconds(part["median_seconds"]), mib(part["beyond_ratings_mib"]), mib(part["peak_mib"])]
         for data, part in result["two_sided_step"].items()
     ]
-    return table_of(["one step of `HyVAE(preset="fast")`", "seconds", "peak beyond the ratings", "peak of the process"], rows)
+    columns = ['one step of `HyVAE(preset="fast")`', "seconds", "peak beyond the ratings", "peak of the process"]
+    return table_of(columns, rows)
 
 
 def accuracy(result: Result) -> str:
