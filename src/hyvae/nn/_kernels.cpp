@@ -519,7 +519,7 @@ EACH_PROCESSOR void probit_rows_f32(const Answers &x, int64_t first, int64_t las
                 float score = offsets[e];
                 for (int64_t k = 0; k < width; ++k) score += vector[k] * q[k];
                 const float place = (score - low) * per_step;
-                const int64_t cell = (int64_t)std::min(std::max(place, 0.0f), (float)(x.cells - 1));
+                const int64_t cell = (int64_t)std::min(std::max(0.0f, place), (float)(x.cells - 1));
                 const float *value = noise + x.level[begin + e] * (x.cells + 1) + cell;
                 subtract(width, -(value[0] + (place - (float)cell) * (value[1] - value[0])), q, b.data());
             }
@@ -534,7 +534,8 @@ EACH_PROCESSOR void interpolate_range(int64_t first, int64_t last, const float *
                                       int64_t cells, const float *values, float *out) {
     const float most = (float)cells - 0.5f;
     for (int64_t i = first; i < last; ++i) {
-        const float place = std::min(std::max((x[i] - low) * per_step, 0.0f), (float)cells);
+        // in this order, what is not a number is 0
+        const float place = std::min(std::max(0.0f, (x[i] - low) * per_step), (float)cells);
         const int32_t cell = (int32_t)std::min(place, most);
         out[i] += values[cell] + (place - (float)cell) * (values[cell + 1] - values[cell]);
     }

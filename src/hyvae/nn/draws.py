@@ -65,7 +65,7 @@ class Draws(nn.Module):
             self.register_buffer(f"usual_{other}", torch.zeros(samples * width))
             self.register_buffer(f"usual_{side}_count", torch.ones(()))
         self.register_buffer("drawn", torch.zeros(()))
-        self._made: tuple[tuple[int, int, int], Curves] | None = None
+        self._made: tuple[Tensor, int, Curves] | None = None
 
     def draw(
         self, pattern: SparsePattern, values: Tensor, sweeps: int, chains: int, told: Callable[[int], None]
@@ -161,10 +161,10 @@ class Draws(nn.Module):
 
     def _curves(self) -> Curves:
         """Made anew where the cuts have changed."""
-        state = self.cuts.data_ptr(), self.cuts._version, self.levels._version
-        if self._made is None or self._made[0] != state:
-            self._made = state, Curves.of(self.cuts.double(), self.levels.double())
-        return self._made[1]
+        # the tensor itself, not its address, which another may have after it
+        if self._made is None or self._made[0] is not self.cuts or self._made[1] != self.cuts._version:
+            self._made = self.cuts, self.cuts._version, Curves.of(self.cuts.double(), self.levels.double())
+        return self._made[2]
 
 
 class Curves(NamedTuple):

@@ -377,6 +377,8 @@ def _probit_rows(
 ) -> Tensor:
     samples, n_levels, cells = noise.shape[0], noise.shape[1], noise.shape[2] - 1
     n_rows, width = len(means), means.shape[1] // samples
+    if not means.shape[1] == table.shape[1] == samples * width == precision.numel():
+        raise ValueError(f"means {means.shape}, table {table.shape} and precision {precision.shape} of {samples} draws")
     out = means.clone(memory_format=torch.contiguous_format)
     if _by_kernel(table, noise, low, per_step, precision, means) and noise.is_contiguous():
         table = _rows_together(table)
