@@ -15,8 +15,9 @@ from hyvae.training import trainer
 from hyvae.training.interruption import Interruption
 
 # long enough steps that tastes, not only effects, are in the answers
-SMALL = {"hidden": 8, "latent": 3, "deep_layers": (4,), "epochs": 4, "learning_rate": 0.1, "l2": 2.0}
-KINDS = {"hyvae": SMALL, "one-sided": {**SMALL, "item_encoder": False}, "bias": {}}
+SMALL = {"hidden": 8, "latent": 3, "deep_layers": (4,), "epochs": 4, "learning_rate": 0.1, "l2": 2.0, "samples": 0}
+DRAWS = {**SMALL, "samples": 2, "sample_width": 3, "sweeps": 4}
+KINDS = {"hyvae": SMALL, "draws": DRAWS, "one-sided": {**SMALL, "item_encoder": False}, "bias": {}}
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -396,7 +397,8 @@ class TestUpdate:
         assert after.history is grown
         table = after.predict_table([99, 1003, 160, 7777], [7, 100, 7, 100])
         assert table["fallback"].to_list() == ["", "", "", "user"]
-        assert all(torch.isfinite(tensor).all() for tensor in after.model.state_dict().values())
+        # cuts beyond the last level are infinite
+        assert not any(tensor.isnan().any() for tensor in after.model.state_dict().values())
 
     def test_begun_with_more_users_the_old_ones_keep_their_rows(self, models, grown):
         begun = models["hyvae"].to_update(epochs=0).fit(grown, start_from=models["hyvae"])

@@ -60,7 +60,7 @@ def test_an_error_message_is_one_line():
 
 
 def test_an_unknown_preset_is_refused_by_name():
-    with pytest.raises(ConfigError, match="no preset 'papr'; there are: default, draws, paper"):
+    with pytest.raises(ConfigError, match="no preset 'papr'; there are: default, fast, paper"):
         configure(HyVAE, "papr", {})
 
 
