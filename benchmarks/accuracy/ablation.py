@@ -105,6 +105,9 @@ def split_of(data: str, seed: int) -> dict[str, float]:
 def table() -> None:
     paths = sorted(RESULTS.glob("*.json"))
     kept = [read(path) for path in paths]
+    if not kept:
+        print("Not measured yet.")
+        return
     names = list(kept[0]["splits"][0])
     print(f"| validation RMSE, mean of the splits | {' | '.join(each['data'] for each in kept)} |")
     print("|---|" + "---|" * len(kept))

@@ -60,7 +60,9 @@ def test_evaluate_repeats_what_training_measured(run_folder: Path, ratings_file:
     again = json.loads(hyvae("evaluate", run_folder, ratings_file, *columns, "--json").stdout)
     assert again["ratings"] == trained["ratings"]
     assert again["pooled"] == pytest.approx(trained["pooled"])
-    assert "bias model" in hyvae("evaluate", run_folder).stdout
+    said = hyvae("evaluate", run_folder).stdout
+    assert "bias model" in said
+    assert "log-likelihood" in said
 
 
 def test_predict_writes_a_line_a_pair_in_order_and_names_fallbacks(run_folder: Path, tmp_path: Path):
@@ -74,6 +76,34 @@ def test_predict_writes_a_line_a_pair_in_order_and_names_fallbacks(run_folder: P
     assert (out["interval_low"] <= out["prediction"]).all()
     assert (out["interval_high"] >= out["prediction"]).all()
     assert out["prediction"][0] == out["prediction"][3]
+
+
+def test_predict_with_another_coverage_gives_other_intervals(run_folder: Path, tmp_path: Path):
+    (tmp_path / "pairs.csv").write_text("user,item\n001,3\n")
+    width = []
+    for coverage in ("0.5", "0.95"):
+        hyvae("predict", run_folder, tmp_path / "pairs.csv", "--out", tmp_path / "out.csv", "--coverage", coverage)
+        out = pl.read_csv(tmp_path / "out.csv")
+        assert out["sd"][0] > 0
+        width.append(out["interval_high"][0] - out["interval_low"][0])
+    assert width[0] < width[1]
+    (tmp_path / "out.csv").unlink()
+    refused = hyvae(
+        "predict", run_folder, tmp_path / "pairs.csv", "--out", tmp_path / "out.csv", "--coverage", 90, code=1
+    )
+    assert "above 0 and below 1" in refused.stderr
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_explain_to_a_user_and_to_someone_new(run_folder: Path):
+    reasons = json.loads(hyvae("explain", run_folder, "3", "--user", "001", "-n", 2, "--json").stdout)
+    assert len(reasons) == 2
+    assert set(reasons[0]) == {"item", "rating", "effect", "title"}
+    assert abs(reasons[0]["effect"]) >= abs(reasons[1]["effect"])
+    new = hyvae("explain", run_folder, "3", "--ratings", '{"4": 5, "5": 1}').stdout
+    assert "What moved the prediction of 3" in new
+    assert "exactly one of" in hyvae("explain", run_folder, "3", code=1).stderr
+    assert "two ratings" in hyvae("explain", run_folder, "3", "--ratings", '{"4": 5}', code=1).stderr
 
 
 def test_recommend_to_a_user_to_someone_new_and_to_everyone(run_folder: Path, tmp_path: Path):

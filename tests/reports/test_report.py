@@ -131,6 +131,26 @@ def test_the_headlines_are_the_metrics_of_the_run(page: Page, folder: Path):
     assert f"NDCG@10 {metrics['ranking']['ndcg']:.4f}" in page.text
 
 
+def test_how_sure_the_model_is_is_held_against_the_test_ratings(page: Page, folder: Path):
+    found = read_run(folder).metrics["uncertainty"]
+    ninety = next(row for row in found["coverage"] if row["stated"] == 0.9)
+    assert f"Prediction interval ±{ninety['width'] / 2:.2f} on average; 90% were to be inside" in page.text
+    assert f"{ninety['observed']:.1%} of the test ratings are" in page.text
+    assert "figure-reliability" in page.source
+    assert f"CRPS {found['crps']:.4f}" in page.text
+
+
+@pytest.mark.parametrize(
+    "odd", [7, {"coverage": 3, "reliability": [1]}, {"coverage": [{"stated": 0.9}], "reliability": [[1]]}]
+)
+def test_odd_measures_of_uncertainty_are_left_out(run: Path, odd: object):
+    content = read_run(run)
+    metrics = {**content.metrics, "uncertainty": odd}
+    page = report(change(run, metrics=metrics, held_out={}))
+    assert "figure-reliability" not in page.source
+    assert "Prediction interval –" in page.text
+
+
 def test_the_data_training_and_provenance_are_those_of_the_run(page: Page, folder: Path, small_ratings: Ratings):
     content = read_run(folder)
     assert "Hy-VAE on films.csv" in page.text

@@ -117,10 +117,10 @@ def _interval(run: Run, metrics: dict[str, Any]) -> str:
         covered = (f"±{number(old, 2)}", f"holds {INTERVAL_COVERAGE:.0%} of the validation ratings")
     rows = _look(metrics, "uncertainty", "coverage")
     for row in rows if isinstance(rows, list) else []:
-        observed = _look(row, "observed")
-        if _look(row, "stated") == INTERVAL_COVERAGE and isinstance(observed, int | float):
+        stated, observed, width = (_look(row, name) for name in ("stated", "observed", "width"))
+        if stated == INTERVAL_COVERAGE and all(isinstance(value, int | float) for value in (observed, width)):
             said = f"on average; {INTERVAL_COVERAGE:.0%} were to be inside, {observed:.1%} of the test ratings are"
-            covered = (f"±{number(_look(row, 'width') / 2, 2)}", said)
+            covered = (f"±{number(width / 2, 2)}", said)
     return _headline("Prediction interval", *covered)
 
 
@@ -264,7 +264,7 @@ def _errors(run: Run, recommender: Recommender, metrics: dict[str, Any]) -> str:
     else:
         shown.append(card("Predicted and true ratings", missing(NO_TEST)))
     points = _look(metrics, "uncertainty", "reliability")
-    if isinstance(points, list) and points:
+    if isinstance(points, list) and points and all(_is_point(point) for point in points):
         caption = (
             "Share of the test ratings inside the intervals that are to hold 5, 10, … 95 %. On the dashed line the "
             f"model is as sure as it says; CRPS {number(_look(metrics, 'uncertainty', 'crps'))}, mean log-likelihood "
@@ -293,6 +293,10 @@ def _errors(run: Run, recommender: Recommender, metrics: dict[str, Any]) -> str:
             ]
             shown.append(figure(key, title, drawing, caption, table(title, numbers, columns)))
     return section("errors", "Errors on the test ratings", *shown)
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(part, int | float) for part in value)
 
 
 def _groups(metrics: dict[str, Any], key: str) -> list[dict[str, Any]]:
