@@ -189,7 +189,7 @@ class TestIntervals:
         np.testing.assert_allclose(share.sum(1), 1, atol=1e-9)
         levels = np.arange(1.0, 6.0)
         mean = share @ levels
-        inner = np.clip(table["prediction"].to_numpy(), 1.04, 4.96)
+        inner = np.clip(table["prediction"].to_numpy(), 1.2, 4.8)
         np.testing.assert_allclose(mean, inner, atol=1e-4)
         np.testing.assert_allclose(np.sqrt(share @ levels**2 - mean**2), table["sd"].to_numpy(), atol=1e-4)
 

@@ -47,6 +47,13 @@ def test_new_ratings_are_covered_as_stated_in_each_group(fitted, coverage):
         assert inside[of].mean() == pytest.approx(coverage, abs=4 * np.sqrt(coverage * (1 - coverage) / of.sum()))
 
 
+def test_some_doubt_is_left_at_the_end_of_the_scale(fitted):
+    predictions, ratings, evidence = made(7)
+    top = predictions > 4.85
+    error = np.sqrt(np.square(ratings - np.clip(predictions, 0.5, 5))[top].mean())
+    assert fitted.deviation(np.clip(predictions, 0.5, 5)[top], evidence.take(np.flatnonzero(top))).mean() > 0.8 * error
+
+
 def test_it_beats_the_distribution_that_knows_no_one(fitted):
     predictions, ratings, evidence = made(3)
     levels = fitted.levels.numpy()
@@ -66,7 +73,7 @@ def test_a_distribution_is_one_and_has_the_predictions_mean(fitted, predictions,
     share = fitted.distribution(predictions, evidence)
     assert (share >= 0).all()
     np.testing.assert_allclose(share.sum(1), 1, atol=1e-9)
-    inner = np.clip(predictions, 0.5 + 0.045, 5 - 0.045)
+    inner = np.clip(predictions, 0.5 + 0.225, 5 - 0.225)
     np.testing.assert_allclose(share @ fitted.levels.numpy(), inner, atol=1e-5)
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from protocols import Parts, Protocol
 
 from hyvae import Ratings, Recommender, metrics
@@ -59,9 +62,10 @@ def errors_of(system: str, protocol: Protocol, parts: Parts, seed: int, **settin
     started = time.perf_counter()
     recommender = trained(system, parts.train, parts.valid, seed, given=parts.given, **settings)
     seconds = round(time.perf_counter() - started, 1)
-    found = {**errors(recommender, parts.test), "seconds": seconds}
+    predictions = recommender.predict_ratings(parts.test)
+    found = {**errors(predictions, parts.test), "seconds": seconds}
     if recommender.knows_uncertainty:
-        found["uncertainty"] = measure_uncertainty(recommender, parts.test)
+        found["uncertainty"] = measure_uncertainty(recommender, parts.test, predictions)
     return found
 
 
@@ -74,21 +78,18 @@ def trained(
     return recommender.fit(train, valid, given=given, seed=seed, progress=False)
 
 
-def errors(recommender: Recommender, test: Ratings) -> dict[str, float]:
+def errors(predictions: NDArray[np.float32], test: Ratings) -> dict[str, float]:
     """Pooled and user-mean errors on a part."""
-    found = recommender.predict_ratings(test)
     return {
-        "rmse": metrics.rmse(found, test.values),
-        "mae": metrics.mae(found, test.values),
-        "um_rmse": metrics.rmse(found, test.values, test.user_index),
-        "um_mae": metrics.mae(found, test.values, test.user_index),
+        "rmse": metrics.rmse(predictions, test.values),
+        "mae": metrics.mae(predictions, test.values),
+        "um_rmse": metrics.rmse(predictions, test.values, test.user_index),
+        "um_mae": metrics.mae(predictions, test.values, test.user_index),
     }
 
 
 def versions(system: str) -> dict[str, str]:
     """Of what a result depends on."""
-    from importlib.metadata import version
-
     if system in PEERS:
         environment = PEERS[system][0]
         names, found = (PACKAGES[environment], "numpy"), versions_of(python_of(environment))

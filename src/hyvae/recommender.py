@@ -359,7 +359,8 @@ class Recommender:
         Returns
         -------
         polars.DataFrame
-            ``user``, ``item`` and a column a level, such as ``4.5``. Their mean is the prediction.
+            ``user``, ``item`` and a column a level, such as ``4.5``. Their mean is the prediction, but for one at an
+            end of the scale.
 
         Raises
         ------
@@ -410,7 +411,7 @@ class Recommender:
         sd = half = None
         if self._uncertainty is not None and evidence is not None:
             sd = self._uncertainty.deviation(prediction, evidence).astype(np.float32)
-            half = self._uncertainty.half_width(prediction, evidence, coverage).astype(np.float32)
+            half = self._uncertainty.quantile(evidence, coverage).astype(np.float32) * sd
         elif self._half_width is not None and coverage == INTERVAL_COVERAGE:
             half = np.full_like(prediction, self._half_width)
         low, high = self.history.scale

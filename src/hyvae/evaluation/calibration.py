@@ -27,8 +27,13 @@ def groups(counts: NDArray[np.int64]) -> list[tuple[dict[str, int | None], NDArr
     return found
 
 
-def measure_uncertainty(recommender: Recommender, test: Ratings) -> dict[str, Any]:
+def measure_uncertainty(recommender: Recommender, test: Ratings, predictions: NDArray[np.float32]) -> dict[str, Any]:
     """Hold intervals and distributions against held-out ratings.
+
+    Parameters
+    ----------
+    predictions : (n,) array
+        The recommender's, of the ratings of `test`.
 
     Returns
     -------
@@ -45,12 +50,12 @@ def measure_uncertainty(recommender: Recommender, test: Ratings) -> dict[str, An
     """
     uncertainty = recommender.uncertainty
     evidence = recommender.evidence(test)
-    predictions = recommender.predict_ratings(test).astype(np.float64)
+    deviation = uncertainty.deviation(predictions, evidence)
     errors = np.abs(predictions - test.values)
     low, high = recommender.history.scale
 
     def inside(stated: float) -> tuple[NDArray[np.bool_], float]:
-        half = uncertainty.half_width(predictions, evidence, stated)
+        half = uncertainty.quantile(evidence, stated) * deviation
         width = np.minimum(predictions + half, high) - np.maximum(predictions - half, low)
         # an error that is the quantile itself is inside, whatever rounding does
         return errors <= half + 1e-6, float(width.mean())
@@ -74,6 +79,6 @@ def measure_uncertainty(recommender: Recommender, test: Ratings) -> dict[str, An
         ],
         "crps": metrics.crps(share, levels, level),
         "log_likelihood": metrics.log_likelihood(share, level),
-        "sd": float(uncertainty.deviation(predictions, evidence).mean()),
+        "sd": float(deviation.mean()),
         "reliability": [[stated, float(inside(stated)[0].mean())] for stated in RELIABILITY],
     }

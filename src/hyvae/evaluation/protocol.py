@@ -55,8 +55,6 @@ def evaluate(recommender: Recommender, test: Ratings, *, k: int = 10) -> dict[st
     }
     if recommender.predicts_ratings:
         measured |= _rating_errors(recommender, test, user_counts, item_counts)
-        if recommender.knows_uncertainty:
-            measured["uncertainty"] = measure_uncertainty(recommender, test)
     return measured
 
 
@@ -65,7 +63,7 @@ def _rating_errors(
 ) -> dict[str, Any]:
     predictions = recommender.predict_ratings(test)
     baseline = recommender.predict_baseline(test)
-    return {
+    measured = {
         "pooled": _errors(predictions, test.values),
         "user_mean": _errors(predictions, test.values, test.user_index),
         "bias": {
@@ -75,6 +73,9 @@ def _rating_errors(
         "by_user_activity": _by_group(predictions, baseline, test.values, user_counts),
         "by_item_popularity": _by_group(predictions, baseline, test.values, item_counts),
     }
+    if recommender.knows_uncertainty:
+        measured["uncertainty"] = measure_uncertainty(recommender, test, predictions)
+    return measured
 
 
 def _refuse_training_ratings(history: Ratings, users: NDArray[np.int64], items: NDArray[np.int64]) -> None:

@@ -542,11 +542,9 @@ class HyVAE(RatingModel):
     def conclude(self, train: RatingBlock, told: Callable[[int, int], None]) -> None:
         """Draw from the posterior of the linear autoencoder."""
         if self.draws is not None:
-            chains, looked = (
-                min(self.config.chains, self.config.samples),
-                RATINGS_LOOKED_AT // max(train.pattern.nnz, 1),
-            )
-            sweeps = self.config.sweeps or min(max(looked, FEWEST_SWEEPS), MOST_SWEEPS)
+            chains = min(self.config.chains, self.config.samples)
+            as_many = RATINGS_LOOKED_AT // max(train.pattern.nnz, 1)
+            sweeps = self.config.sweeps or min(max(as_many, FEWEST_SWEEPS), MOST_SWEEPS)
             self.item_rows[:, : self.n_drawn] = self.draws.draw(
                 train.pattern, train.values, sweeps, chains, lambda done: told(done, sweeps * chains)
             )
