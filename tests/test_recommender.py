@@ -41,7 +41,8 @@ class TestWithItems:
             scale=(1, 5),
         )
         with torch.no_grad():
-            rows, biases = model.model.encode_items(rating_block(column))
+            raters = rating_block(model.history, np.sort(users.index([100, 103, 109])))
+            rows, biases = model.model.encode_items(rating_block(column), raters)
         place = int(extended.history.items.index([7])[0])
         torch.testing.assert_close(extended.model.item_rows[place], rows[0])
         torch.testing.assert_close(extended.model.item_bias[place], biases[0])

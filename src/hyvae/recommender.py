@@ -716,10 +716,12 @@ class Recommender:
             return
         columns = transposed(history, items)
         block = rating_block(columns, device=self.device)
+        others = history.take(self._item_counts[history.indices] > 0)
+        raters = rating_block(others, np.unique(columns.indices).astype(np.int64), self.device)
         for module in (model, floor):
             if module.encodes_items:
                 place = torch.from_numpy(items)
-                module.item_rows[place], module.item_bias[place] = module.encode_items(block)
+                module.item_rows[place], module.item_bias[place] = module.encode_items(block, raters)
         if model.encodes_items:
             self._item_counts[items] = columns.user_counts
 

@@ -162,7 +162,7 @@ class TestNewItems:
         columns = RatingBlock(
             SparsePattern((model.n_items, model.n_users), t.crow, t.col), block.values[t.order.long()]
         )
-        rows, bias = model.encode_items(columns)
+        rows, bias = model.encode_items(columns, block)
         torch.testing.assert_close(rows, model.item_rows, rtol=0, atol=1e-12)
         torch.testing.assert_close(bias, model.item_bias, rtol=0, atol=1e-12)
 
@@ -179,7 +179,7 @@ class TestNewItems:
         fitted = Recommender("autorec", preset="user", **{**SMALL, "epochs": 1}).fit(small_ratings)
         assert not fitted.model.encodes_items
         with pytest.raises(ConfigError, match="cannot encode new items"):
-            fitted.model.encode_items(rating_block(small_ratings))
+            fitted.model.encode_items(rating_block(small_ratings), rating_block(small_ratings))
 
 
 # -- training -------------------------------------------------------------------------------------------

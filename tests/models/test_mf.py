@@ -93,7 +93,7 @@ def test_new_items_are_refused(small_ratings):
     fitted = Recommender("mf", **SMALL).fit(small_ratings)
     assert not fitted.model.encodes_items
     with pytest.raises(ConfigError, match="cannot encode new items"):
-        fitted.model.encode_items(rating_block(small_ratings))
+        fitted.model.encode_items(rating_block(small_ratings), rating_block(small_ratings))
 
 
 def test_a_run_holds_the_item_vectors_once_and_an_update_has_them_again(small_ratings):

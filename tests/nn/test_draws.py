@@ -92,15 +92,37 @@ def test_someone_without_ratings_has_usual_ones(case, small_ratings):
     assert float(draws.usual_user_count) == np.sort(small_ratings.user_counts)[(small_ratings.n_users - 1) // 2]
 
 
-def test_items_are_encoded_from_who_rated_them(case):
-    draws, _, block = case
+def test_an_item_is_the_maximum_of_its_posterior(case, monkeypatch):
+    draws, items, block = case
+    monkeypatch.setattr(module, "_EM_STEPS", 200)
     turned = block.pattern.transpose
     pattern = type(block.pattern)(block.pattern.shape[::-1], turned.crow, turned.col)
-    rows = draws.encode_items(pattern)
+    values = block.values[turned.order.long()]
+    users = draws.encode(block.pattern, block.values, items)
+    rows = draws.encode_items(pattern, values, users, torch.arange(len(users)))
+    precision, mean = draws.item_prior[0].double()
     usual = float(draws.usual_item_count)
     counts = pattern.crow.diff()
     for item in (int(counts.argmin()), int(counts.argmax())):
-        raters = turned.col[turned.crow[item] : turned.crow[item + 1]].long()
-        missing = max(usual - len(raters), 0) * draws.usual_user
-        effect = (draws.user_effects[raters].sum(0) + missing) / np.sqrt(max(len(raters), usual))
-        torch.testing.assert_close(rows[item], draws.item_prior[:, 1].flatten() + effect, rtol=1e-4, atol=1e-5)
+        of = slice(int(turned.crow[item]), int(turned.crow[item + 1]))
+        raters, level = turned.col[of].long(), draws._level(values[of])
+        effects = draws.user_effects[raters, :WIDTH].sum(0) + max(usual - len(raters), 0) * draws.usual_user[:WIDTH]
+        prior = mean + effects.double() / np.sqrt(max(len(raters), usual))
+        vectors = users[raters, :WIDTH].double()
+        x = rows[item, :WIDTH].double().clone().requires_grad_(True)
+        scores = vectors[:, :-1] @ x[:-1] + x[-1] + vectors[:, -1]
+        share = probabilities(scores, torch.ones_like(scores), draws.cuts[0, :4].double())
+        loss = 0.5 * (precision * (x - prior).square()).sum() - share[torch.arange(len(raters)), level].log().sum()
+        loss.backward()
+        assert x.grad.abs().max() < 1e-3
+
+
+def test_items_of_some_raters_need_only_their_vectors(case):
+    draws, items, block = case
+    turned = block.pattern.transpose
+    pattern = type(block.pattern)(block.pattern.shape[::-1], turned.crow, turned.col).rows(3, 5)
+    values = block.values[turned.order.long()][int(turned.crow[3]) : int(turned.crow[5])]
+    users = draws.encode(block.pattern, block.values, items)
+    raters = pattern.col.unique().long()
+    some = draws.encode_items(pattern, values, users[raters], raters)
+    torch.testing.assert_close(some, draws.encode_items(pattern, values, users, torch.arange(len(users))))

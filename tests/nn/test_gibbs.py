@@ -67,7 +67,7 @@ def test_draws_are_those_of_the_conditional_distributions(gibbs):
         for _ in range(100):
             free, table = side.free.clone(), side.table.clone()
             grams, moments = kernels.draw_rows(
-                pattern.crow, pattern.col, noise, design, 1.0, precision, mean, torch.randn(9, WIDTH), free
+                pattern.crow, pattern.col, noise, design, precision, mean, torch.randn(9, WIDTH), free
             )
             found["free"].append(free[0])
     drawn = torch.stack(found["free"])
@@ -102,7 +102,7 @@ def test_a_row_that_nothing_is_known_of_is_drawn_from_the_prior(gibbs):
         free = gibbs.users.free.clone()
         values = torch.zeros(gibbs.pattern.nnz)
         kernels.draw_rows(
-            gibbs.pattern.crow, gibbs.pattern.col, values, design, 1.0, precision, mean, torch.randn(9, WIDTH), free
+            gibbs.pattern.crow, gibbs.pattern.col, values, design, precision, mean, torch.randn(9, WIDTH), free
         )
         drawn.append(free[4])
     drawn = torch.stack(drawn)

@@ -366,7 +366,7 @@ def positive(width):
 class TestDraws:
     def test_rows(self, monkeypatch, n_rows, width):
         crow, col = case(n_rows)
-        given = (draw(len(col)), draw(90, width), 1.5, positive(width), draw(width))
+        given = (draw(len(col)), draw(90, width), positive(width), draw(width))
         ours, theirs = [], []
         for functions, found in ((kernels._compiled, ours), ({}, theirs)):
             with monkeypatch.context() as patch:

@@ -252,10 +252,10 @@ class AutoRec(RatingModel):
         return self.by_user is not None
 
     @torch.no_grad()
-    def encode_items(self, columns: RatingBlock) -> tuple[Tensor, Tensor]:
+    def encode_items(self, columns: RatingBlock, raters: RatingBlock) -> tuple[Tensor, Tensor]:
         """Codes of items from their columns."""
         if self.by_user is None:
-            return super().encode_items(columns)
+            return super().encode_items(columns, raters)
         pattern, effect = columns.pattern, torch.zeros_like(columns.counts)
         if self.config.center == "biases":
             effect = fold_in_user_bias(columns.values, pattern, self.mean, self.user_effect, self.shrinkage[1])

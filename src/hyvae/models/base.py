@@ -279,13 +279,15 @@ class RatingModel(nn.Module, ABC):
         """Scores at the positions of `pattern` (n_rows, n_items), shape (nnz,)."""
         return sampled_product(codes, self.item_rows, pattern) + self.item_bias[pattern.col]
 
-    def encode_items(self, columns: RatingBlock) -> tuple[Tensor, Tensor]:
+    def encode_items(self, columns: RatingBlock, raters: RatingBlock) -> tuple[Tensor, Tensor]:
         """Rows and biases of items from their ratings alone: (n, width) and (n,).
 
         Parameters
         ----------
         columns : RatingBlock
             One row an item, one column a training user.
+        raters : RatingBlock
+            What those who occur in the columns rated besides, a row each, ascending.
 
         Raises
         ------

@@ -66,7 +66,7 @@ class Bias(RatingModel):
         """Always."""
         return True
 
-    def encode_items(self, columns: RatingBlock) -> tuple[Tensor, Tensor]:
+    def encode_items(self, columns: RatingBlock, raters: RatingBlock) -> tuple[Tensor, Tensor]:
         """b_i from the item's ratings and the effects of the users who gave them."""
         effect = fold_in_user_bias(columns.values, columns.pattern, self.mean, self.user_bias, self.shrinkage[1])
         return torch.ones_like(effect).unsqueeze(1), effect

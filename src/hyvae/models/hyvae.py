@@ -701,10 +701,13 @@ class HyVAE(RatingModel):
         return state
 
     @torch.no_grad()
-    def encode_items(self, columns: RatingBlock) -> tuple[Tensor, Tensor]:
-        """Rows and biases of items from their columns: the encoding alone, with a free row of zero."""
+    def encode_items(self, columns: RatingBlock, raters: RatingBlock) -> tuple[Tensor, Tensor]:
+        """Rows and biases of items from their columns: the encoding alone, with a free row of zero.
+
+        Their vectors in the draws are found as users' are, by a regression on the raters' vectors.
+        """
         if not self.config.item_encoder:
-            return super().encode_items(columns)
+            return super().encode_items(columns, raters)
         pattern = columns.pattern
         effect = torch.zeros_like(columns.counts)
         if self.config.center == "biases":
@@ -713,7 +716,9 @@ class HyVAE(RatingModel):
         rows = self._encode_columns(pattern, centred, None)
         parts = [rows, torch.ones_like(rows[:, :1])]
         if self.draws is not None:
-            parts = [self.draws.encode_items(pattern), *parts]
+            assert raters.users is not None
+            vectors = self.draws.encode(raters.pattern, raters.values, self.item_rows[:, : self.n_drawn])
+            parts = [self.draws.encode_items(pattern, columns.values, vectors, raters.users), *parts]
         return torch.cat(parts, 1), effect
 
 

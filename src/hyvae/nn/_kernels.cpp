@@ -419,11 +419,11 @@ struct Prior {
     const float *precision, *mean;
 };
 
-// A vector x of each row whose entries are e = <x - x_before, q> + noise of precision `noise_precision`, q the row of
+// A vector x of each row whose entries are e = <x - x_before, q> + standard normal noise, q the row of
 // `table` that an entry's column names.  Leaves what the drawing of other parts of the rows' vectors needs: the row's
-// sum of q q' in `grams`, and of what x leaves of e, times q, in `moments`, both times the precision of the noise.
+// sum of q q' in `grams`, and of what x leaves of e, times q, in `moments`.
 EACH_PROCESSOR void draw_rows_f32(int64_t first, int64_t last, const int64_t *crow, const int32_t *col,
-                                  const float *values, const float *table, float noise_precision, const Prior &prior,
+                                  const float *values, const float *table, const Prior &prior,
                                   const float *noise, float *vectors, float *grams, float *moments) {
     const int64_t width = prior.width;
     std::vector<float> A(width * width), b(width);
@@ -433,8 +433,7 @@ EACH_PROCESSOR void draw_rows_f32(int64_t first, int64_t last, const int64_t *cr
         std::fill(h, h + width, 0.0f);
         for (int64_t e = crow[r]; e < crow[r + 1]; ++e) subtract(width, -values[e], table + (int64_t)col[e] * width, h);
         for (int64_t i = 0; i < width; ++i) {
-            h[i] *= noise_precision;
-            for (int64_t j = i; j < width; ++j) G[j * width + i] = G[i * width + j] *= noise_precision;
+            for (int64_t j = i; j < width; ++j) G[j * width + i] = G[i * width + j];
         }
         std::copy(G, G + width * width, A.begin());
         std::copy(h, h + width, b.begin());
@@ -799,7 +798,7 @@ EACH_PROCESSOR int64_t above(const float *scores, int64_t n, float bound, int32_
 }  // namespace
 
 // of the arguments below: that of kernels.py must be the same
-EXPORT int hyvae_version() { return 4; }
+EXPORT int hyvae_version() { return 5; }
 
 // ---- what Python calls ---------------------------------------------------------------------------------------------
 
@@ -855,12 +854,12 @@ RIDGE(hyvae_ridge_f32, float)
 RIDGE(hyvae_ridge_f64, double)
 
 EXPORT void hyvae_draw_rows(int64_t n_rows, const int64_t *crow, const int32_t *col, const float *values,
-                            const float *table, int64_t width, float noise_precision, const float *precision,
+                            const float *table, int64_t width, const float *precision,
                             const float *mean, const float *noise, float *vectors, float *grams, float *moments,
                             int threads) {
     const Prior prior{width, precision, mean};
     over_rows(n_rows, crow, width * width, threads, [&](int64_t a, int64_t b) {
-        draw_rows_f32(a, b, crow, col, values, table, noise_precision, prior, noise, vectors, grams, moments);
+        draw_rows_f32(a, b, crow, col, values, table, prior, noise, vectors, grams, moments);
     });
 }
 

@@ -117,27 +117,40 @@ class Draws(nn.Module):
 
     def encode(self, pattern: SparsePattern, values: Tensor, item_vectors: Tensor) -> Tensor:
         """Users' vectors from their ratings, (n_rows, samples · width)."""
+        encoded = _encoded(self.item_effects, self.usual_item, self.usual_user_count, pattern)
+        return self._corrected(encoded, self.user_prior, pattern, values, item_vectors)
+
+    def encode_items(self, pattern: SparsePattern, values: Tensor, user_vectors: Tensor, users: Tensor) -> Tensor:
+        """Items' vectors from their ratings, (n, samples · width); a row of `pattern` each.
+
+        Parameters
+        ----------
+        user_vectors : (n_raters, samples · width) tensor
+            Of those who rated them, whose places among the users, ascending, are `users`.
+        """
+        encoded = _encoded(self.user_effects, self.usual_user, self.usual_item_count, pattern)
+        place = torch.searchsorted(users, pattern.col.long()).to(pattern.col.dtype)
+        of_raters = SparsePattern((pattern.shape[0], len(users)), pattern.crow, place)
+        return self._corrected(encoded, self.item_prior, of_raters, values, user_vectors)
+
+    def _corrected(
+        self, encoded: Tensor, prior: Tensor, pattern: SparsePattern, values: Tensor, others: Tensor
+    ) -> Tensor:
+        """The maximum of the posterior of rows' vectors around their encoding, given the other side's; by EM."""
         curves = self._curves()
-        prior = _encoded(self.item_effects, self.usual_item, self.usual_user_count, pattern)
-        prior += self.user_prior[:, 1].flatten()
-        pattern, item_vectors = _narrowed(pattern, item_vectors)
+        pattern, others = _narrowed(pattern, others)
         return kernels.probit_rows(
             pattern.crow,
             pattern.col,
             self._level(values),
-            item_vectors,
+            others,
             curves.noise,
             curves.low,
             curves.per_step,
-            self.user_prior[:, 0].contiguous(),
-            prior,
+            prior[:, 0].contiguous(),
+            encoded + prior[:, 1].flatten(),
             _EM_STEPS,
         )
-
-    def encode_items(self, pattern: SparsePattern) -> Tensor:
-        """Items' vectors from who rated them alone, (n, samples · width); a row of `pattern` each."""
-        encoded = _encoded(self.user_effects, self.usual_user, self.usual_item_count, pattern)
-        return encoded + self.item_prior[:, 1].flatten()
 
     def expected(self, codes: Tensor, item_vectors: Tensor) -> Tensor:
         """Expected ratings of all pairs, (n_rows, n_items)."""

@@ -119,7 +119,6 @@ class Gibbs:
             side.pattern.col,
             residuals,
             design,
-            1.0,
             *side.prior,
             torch.randn_like(side.free),
             side.free,

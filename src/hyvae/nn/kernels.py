@@ -24,7 +24,7 @@ from torch.nn.functional import pad
 
 VARIABLE = "HYVAE_KERNELS"
 # of the functions' arguments: that of _kernels.cpp must be the same
-_VERSION = 4
+_VERSION = 5
 # the low 32 bits
 _HALF = (1 << 32) - 1
 _GATHER_CHUNK = 1 << 16
@@ -38,7 +38,7 @@ _SIGNATURES = {
     "sample_f64": "ipppipiipt",
     "ridge_f32": "ippppiidpt",
     "ridge_f64": "ippppiidpt",
-    "draw_rows": "ippppifppppppt",
+    "draw_rows": "ippppippppppt",
     "draw_table": "ipppppippppp" + "t",
     "probit_rows": "iipppipiipippp" + "ipt",
     "interpolate": "ipffippt",
@@ -282,7 +282,6 @@ def _draw_rows(
     col: Tensor,
     values: Tensor,
     table: Tensor,
-    noise_precision: float,
     precision: Tensor,
     mean: Tensor,
     noise: Tensor,
@@ -298,7 +297,6 @@ def _draw_rows(
             values.data_ptr(),
             table.data_ptr(),
             width,
-            noise_precision,
             precision.data_ptr(),
             mean.data_ptr(),
             noise.data_ptr(),
@@ -308,8 +306,8 @@ def _draw_rows(
             torch.get_num_threads(),
         )
         return grams, moments
-    grams = noise_precision * _grams(crow, col, table)
-    moments = noise_precision * _product(crow, col, None, values, table)
+    grams = _grams(crow, col, table)
+    moments = _product(crow, col, None, values, table)
     right = moments + (grams @ vectors.unsqueeze(2)).squeeze(2) + precision * mean
     drawn = _draw(grams + torch.diag(precision), right, noise)
     moments -= (grams @ (drawn - vectors).unsqueeze(2)).squeeze(2)
@@ -845,7 +843,7 @@ _OPERATORS = {
     " -> (Tensor, Tensor)": _product_both,
     "sample(Tensor crow, Tensor col, Tensor left, Tensor right) -> Tensor": _sample,
     "ridge(Tensor crow, Tensor col, Tensor values, Tensor table, float strength) -> Tensor": _ridge,
-    "draw_rows(Tensor crow, Tensor col, Tensor values, Tensor table, float noise_precision, Tensor precision, "
+    "draw_rows(Tensor crow, Tensor col, Tensor values, Tensor table, Tensor precision, "
     "Tensor mean, Tensor noise, Tensor(a!) vectors) -> (Tensor, Tensor)": _draw_rows,
     "draw_table(Tensor crow, Tensor rows, Tensor weights, Tensor grams, Tensor sums, Tensor precision, Tensor mean, "
     "Tensor noise, Tensor(a!) table, Tensor(b!) moments) -> ()": _draw_table,
