@@ -328,7 +328,7 @@ def _example(recommender: Recommender, user: int) -> str:
     liked = [(names[items[k]], f"{ratings[k]:g}") for k in best]
     id_ = history.users.ids[user : user + 1].tolist()[0]
     offered = [
-        (line.title, number(line.score, 2) + ("" if line.sd is None else f" ± {number(line.sd, 2)}"))
+        (line.title, number(line.score, 2) + ("" if line.sd is None else f"\u00a0±\u00a0{number(line.sd, 2)}"))
         for line in recommender.recommend(id_, n=EXAMPLE_LINES)
     ]
     scored = "predicted" if recommender.predicts_ratings else "score"
