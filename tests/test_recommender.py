@@ -1,5 +1,7 @@
 """What people call, beyond the contract of every model: new items, intervals, tables, errors."""
 
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
@@ -209,6 +211,14 @@ class TestIntervals:
         theirs = model.predict_distribution([id_] * 8, wanted).drop("user", "item").to_numpy()
         np.testing.assert_allclose(shares, theirs, atol=1e-5)
         assert [line.sd for line in new.recommend(3)] == pytest.approx([line.sd for line in model.recommend(id_, 3)])
+
+    def test_tables_for_someone_new_tell_titles_by_id(self, parts):
+        titled = dataclasses.replace(parts[0], titles=np.array([f"Film {k}" for k in range(parts[0].n_items)], object))
+        model = BiasModel().fit(titled, dataclasses.replace(parts[1], titles=titled.titles))
+        first, second = titled.items.ids[:2].tolist()
+        new = model.fold_in({first: 4.0})
+        assert new.predict_table(["Film 1", first])["item"].to_list() == [second, first]
+        assert new.predict_distribution(["Film 1", first])["item"].to_list() == [second, first]
 
     def test_a_saved_run_is_as_sure(self, model, parts, tmp_path):
         model.save(tmp_path / "run")

@@ -864,7 +864,7 @@ class Recommender:
         try:
             before = REGISTRY[config.model].settings_before if config.model in REGISTRY else {}
             settings = {**before, **config.settings, **config.plan}
-            self = cls(config.model, preset=_preset_of(config), device=device, **settings)
+            self = cls(config.model, preset=config.preset, device=device, **settings)
             self._model = self._build(config.n_users, history.n_items, history.scale, seed=0)
             self._floor = Bias(BiasConfig(), config.n_users, history.n_items, history.scale).to(device)
             for prefix, module in (("model.", self._model), ("floor.", self._floor)):
@@ -909,12 +909,15 @@ class FoldedIn:
         return scores[inverse].clip(*self.ratings.scale)
 
     def predict_table(self, items: Iterable[Any], *, coverage: float = INTERVAL_COVERAGE) -> pl.DataFrame:
-        """``item``, ``prediction``, ``sd``, ``interval_low`` and ``interval_high``, as `Recommender.predict_table`."""
+        """``item``, ``prediction``, ``sd``, ``interval_low`` and ``interval_high``, as `Recommender.predict_table`.
+
+        Items that were asked for by title are told by id.
+        """
         wanted = list(items)
         prediction = self.predict(wanted)
         evidence = self._evidence(len(wanted))
         return pl.DataFrame(
-            {"item": wanted, **self.recommender._around(prediction, evidence, coverage)},
+            {"item": self._ids(wanted), **self.recommender._around(prediction, evidence, coverage)},
             schema_overrides=dict.fromkeys(("sd", "interval_low", "interval_high"), pl.Float32),
         )
 
@@ -924,7 +927,10 @@ class FoldedIn:
         uncertainty, evidence = self.recommender.uncertainty, self._evidence(len(wanted))
         assert evidence is not None
         share = uncertainty.distribution(self.predict(wanted), evidence)
-        return pl.DataFrame({"item": wanted, **_by_level(uncertainty, share)})
+        return pl.DataFrame({"item": self._ids(wanted), **_by_level(uncertainty, share)})
+
+    def _ids(self, items: list[Any]) -> list[Id]:
+        return list(self.recommender.history.items.ids[self.recommender._finder.indices(items)].tolist())
 
     def explain(self, item: Any, n: int = 5) -> list[Reason]:
         """Which of their ratings moved the prediction of an item most, as `Recommender.explain`."""
@@ -1008,13 +1014,6 @@ def _load_state(module: RatingModel, prefix: str, weights: Mapping[str, torch.Te
         raise RuntimeError(f"weights {prefix}{min(missing)} are missing")
     module.load_state_dict(state, strict=False)
     module.eval()
-
-
-def _preset_of(config: RunConfig) -> str:
-    """Its name now: of those that a run may name, only what the settings come to counts."""
-    return (
-        config.preset if config.model not in REGISTRY or config.preset in REGISTRY[config.model].presets else "default"
-    )
 
 
 def _part(weights: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
