@@ -33,7 +33,7 @@ from hyvae.ratings import Id, Ratings, Vocabulary, as_ids
 from hyvae.runs import Run, RunConfig, provenance, read_run, write_run
 from hyvae.scoring import USER_BLOCK, best_items, predict_pairs, rating_block, user_blocks
 from hyvae.titles import ItemFinder
-from hyvae.training import Checkpointing, History, describe_job, job_hash, train
+from hyvae.training import Checkpointing, History, describe_job, epochs_by_held_out, job_hash, train
 from hyvae.training.progress import TrainingProgress
 from hyvae.uncertainty import Evidence, Uncertainty
 
@@ -129,7 +129,8 @@ class Recommender:
         ----------
         validation : Ratings, optional
             Chooses the epoch whose weights are kept, and calibrates how sure predictions are (see
-            `hyvae.uncertainty`). Never learnt from.
+            `hyvae.uncertainty`). Never learnt from. Without it, a model whose plan counts on it to stop is first
+            trained with a tenth of the ratings held out, to see how many epochs are best.
         given : Ratings, optional
             Ratings of other users (those whom a split by user holds out), from which answers may be given, as if they
             had been folded in. Never learnt from.
@@ -173,7 +174,13 @@ class Recommender:
             earlier, _, known = start_from._fitted
             users, items = Move.between(known.users, ratings.users), Move.between(known.items, ratings.items)
             warm_start(model, earlier, rating_block(known, device=self.device), users, items)
-        with TrainingProgress(self.plan.epochs, len(ratings), progress if self.plan.epochs else False) as shown:
+        shows = progress if self.plan.epochs else False
+        chosen = None
+        if start_from is None and (validation is None or not len(validation)):
+            with TrainingProgress(self.plan.epochs, len(ratings), shows) as shown:
+                spare = self._build(ratings.n_users, ratings.n_items, ratings.scale, seed)
+                chosen = epochs_by_held_out(spare, ratings, self.plan, seed=seed, on_epoch=shown)
+        with TrainingProgress(chosen or self.plan.epochs, len(ratings), shows) as shown:
             self.training = train(
                 model,
                 ratings,
@@ -184,7 +191,9 @@ class Recommender:
                 on_epoch=shown,
                 on_conclusion=shown.conclude,
                 checkpoint=keep,
+                stop_after=chosen,
             )
+        self.training.chosen_epochs = chosen
         self._model, self._history, self._item_counts = model, ratings, ratings.item_counts
         self.__dict__.pop("_finder", None)
         self._floor = Bias(BiasConfig(), ratings.n_users, ratings.n_items, ratings.scale).to(self.device)

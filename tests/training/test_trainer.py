@@ -18,7 +18,7 @@ from hyvae.nn import latent
 from hyvae.nn.schedules import one_cycle
 from hyvae.ratings import Ratings, Vocabulary
 from hyvae.scoring import predict_pairs
-from hyvae.training import train, trainer
+from hyvae.training import epochs_by_held_out, train, trainer
 from hyvae.training.optimisers import Adam, RMSprop
 
 SMALL = {
@@ -487,3 +487,41 @@ class TestThinRatings:
         model, _ = train_plain(small_ratings, epochs=0)
         assert model.steps == []
         assert not model.level.any()
+
+
+class TestEpochsByHeldOut:
+    """Without a validation part, a tenth of the ratings tells first how long to train."""
+
+    def chosen(self, ratings, **settings):
+        model = configured(ratings)
+        plan = configure(HyVAE, "default", {**SMALL["default"], "validate_every": 1, "patience": 3, **settings})[1]
+        return epochs_by_held_out(model, ratings, plan, seed=0)
+
+    @pytest.fixture
+    def few(self, monkeypatch):
+        monkeypatch.setattr(trainer, "FEWEST_TO_HOLD_OUT", 10)
+
+    def test_it_is_the_best_epoch_of_a_training_on_the_rest(self, small_ratings, few):
+        ratings = small_ratings
+        epochs = self.chosen(ratings, epochs=30, learning_rate=0.05)
+        held_out, rest = np.split(np.random.default_rng(0).permutation(len(ratings)), [len(ratings) // 10])
+        kept, told = ratings.take(np.sort(rest)), ratings.take(np.sort(held_out))
+        settings = {**SMALL["default"], "epochs": 30, "validate_every": 1, "patience": 3, "learning_rate": 0.05}
+        model, plan = configured(ratings), configure(HyVAE, "default", settings)[1]
+        assert epochs == train(model, kept, plan, validation=told, seed=0).best_epoch
+        assert 1 <= epochs < 30
+
+    def test_a_plan_that_never_stops_early_is_carried_out(self, small_ratings, few):
+        assert self.chosen(small_ratings, patience=None) is None
+
+    def test_too_few_ratings_tell_nothing(self, small_ratings, monkeypatch):
+        monkeypatch.setattr(trainer, "FEWEST_TO_HOLD_OUT", len(small_ratings) + 1)
+        assert self.chosen(small_ratings) is None
+
+    def test_training_ends_there_within_the_schedule_of_all(self, small_ratings):
+        settings = {**SMALL["default"], "epochs": 8}
+        plan = configure(HyVAE, "default", settings)[1]
+        whole, stopped = configured(small_ratings), configured(small_ratings)
+        rates = [report.learning_rate for report in train(whole, small_ratings, plan).epochs]
+        history = train(stopped, small_ratings, plan, stop_after=5)
+        assert [report.learning_rate for report in history.epochs] == rates[:5]

@@ -42,6 +42,9 @@ OPTIMISERS: dict[str, Callable[..., Optimiser]] = {
     "sgd": SGD,
     "rprop": Rprop,
 }
+# of the ratings, one in so many tells when to stop where there is no validation part
+HELD_OUT = 10
+FEWEST_TO_HOLD_OUT = 1000
 # how the columns of a run's curves begin, and which field of an epoch's report they hold
 _PART_COLUMNS = {"loss_": "parts", "valid_": "validation_parts"}
 
@@ -90,6 +93,8 @@ class History:
     best_validation_ndcg: float | None = None
     stopped_early: bool = False
     seconds: float = 0.0
+    # of a plan that stops by validation, where no validation part was given: see `epochs_by_held_out`
+    chosen_epochs: int | None = None
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat dict an epoch, each loss part in columns of its own: ``loss_…`` and, of validation, ``valid_…``."""
@@ -130,6 +135,7 @@ def train(
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_conclusion: Callable[[int, int], None] | None = None,
     checkpoint: Checkpointing | None = None,
+    stop_after: int | None = None,
 ) -> History:
     """Train a model in place, on the device it is on, and leave it ready to answer.
 
@@ -151,6 +157,8 @@ def train(
     checkpoint : Checkpointing, optional
         Where to save the state of training from time to time, and whether to go on from there. Ctrl-C and SIGTERM
         then stop between two steps, with a last checkpoint.
+    stop_after : int, optional
+        Epochs after which training ends, in the middle of the plan's schedule; default: all of them.
 
     Raises
     ------
@@ -174,9 +182,44 @@ def train(
         keeper = Keeper(checkpoint, job, str(model.item_rows.device))
     # an odd seed, where the weights were drawn with an even one: the first noise must not repeat them
     with seeded(2 * seed + 1), Interruption() if keeper else nullcontext() as interruption:
-        return _Run(model, ratings, plan, validation, given, seed, keeper, interruption).go(
+        return _Run(model, ratings, plan, validation, given, seed, keeper, interruption, stop_after).go(
             on_epoch or _ignore, on_conclusion or _ignore
         )
+
+
+def epochs_by_held_out(
+    model: RatingModel,
+    ratings: Ratings,
+    plan: TrainingPlan,
+    *,
+    seed: int = 0,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> int | None:
+    """How many epochs of the plan to train on all ratings, told by a tenth of them that is held out first.
+
+    Without it, a plan that counts on validation to stop it would go on to its last epoch, far beyond the best one
+    where ratings are few (Flixster: RMSE 0.887 in place of 0.868).
+
+    Parameters
+    ----------
+    model : RatingModel
+        As it would be trained; it is spent.
+
+    Returns
+    -------
+    int or None
+        None where the ratings are too few to tell, or the plan leaves nothing to choose.
+    """
+    looks_once = plan.epochs <= plan.validate_every
+    if plan.patience is None or looks_once or len(ratings) < FEWEST_TO_HOLD_OUT:
+        return None
+    rows = np.random.default_rng(seed).permutation(len(ratings))
+    held_out, rest = np.split(rows, [len(ratings) // HELD_OUT])
+    parts = ratings.take(np.sort(rest)), ratings.take(np.sort(held_out))
+    with seeded(2 * seed + 1):
+        run = _Run(model, parts[0], plan, parts[1], None, seed, None, None)
+        run.learn(on_epoch or _ignore)
+    return run.history.best_epoch
 
 
 def parameter_groups(model: RatingModel) -> list[dict[str, Any]]:
@@ -202,7 +245,9 @@ class _Run:
         seed: int,
         keeper: Keeper | None,
         interruption: Interruption | None,
+        stop_after: int | None = None,
     ) -> None:
+        self.last_epoch = plan.epochs if stop_after is None else min(stop_after, plan.epochs)
         self.model, self.ratings, self.plan, self.seed = model, ratings, plan, seed
         self.validation = validation if validation is not None and len(validation) else None
         self.answered_from = ratings if given is None or not len(given) else concatenate([ratings, given])
@@ -226,13 +271,7 @@ class _Run:
         self.history = History()
 
     def go(self, on_epoch: Callable[[EpochReport], None], on_conclusion: Callable[[int, int], None]) -> History:
-        set_reduced(self.model, self.plan.matmul == "bfloat16")
-        with torch.no_grad():
-            self.model.prepare(self.whole)
-        groups = parameter_groups(self.model)
-        optimiser = OPTIMISERS[self.plan.optimiser](groups, self.plan.learning_rate) if groups else None
-        if optimiser is not None and self.plan.epochs:
-            self._learn(optimiser, on_epoch)
+        optimiser = self.learn(on_epoch)
         if self.best_state is not None:
             self.model.load_state_dict(self.best_state)
         self.model.eval()
@@ -240,6 +279,17 @@ class _Run:
         self.model.finish(self.whole)
         self.history.seconds = time.perf_counter() - self.started
         return self.history
+
+    def learn(self, on_epoch: Callable[[EpochReport], None]) -> Optimiser | None:
+        """What gradients do; with them, the optimiser."""
+        set_reduced(self.model, self.plan.matmul == "bfloat16")
+        with torch.no_grad():
+            self.model.prepare(self.whole)
+        groups = parameter_groups(self.model)
+        optimiser = OPTIMISERS[self.plan.optimiser](groups, self.plan.learning_rate) if groups else None
+        if optimiser is not None and self.plan.epochs:
+            self._learn(optimiser, on_epoch)
+        return optimiser
 
     def _conclude(self, optimiser: Optimiser | None, on_conclusion: Callable[[int, int], None]) -> None:
         def told(done: int, of: int) -> None:
@@ -272,7 +322,7 @@ class _Run:
 
     def _epochs(self, optimiser: Optimiser, on_epoch: Callable[[EpochReport], None]) -> None:
         at = self.place
-        while at.epoch <= self.plan.epochs and not self.history.stopped_early:
+        while at.epoch <= self.last_epoch and not self.history.stopped_early:
             for phase, blocks in self._steps(at.epoch, at.done):
                 parts = self._step(optimiser, blocks, at.step + 1, phase)
                 at.step, at.done = at.step + 1, at.done + 1
