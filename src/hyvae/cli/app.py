@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hyvae.cli import answering, compare, data, demo, doctor, folding, report, training
+from hyvae.cli import answering, compare, data, demo, diagnose, doctor, folding, paper, report, training
 from hyvae.cli.output import stderr
 from hyvae.errors import DataWarning, HyvaeError, Interrupted
 
@@ -45,6 +45,8 @@ app.command()(answering.predict)
 app.command()(answering.recommend)
 app.command()(answering.explain)
 app.command()(compare.compare)
+app.command()(paper.paper)
+app.command()(diagnose.diagnose)
 app.command()(report.report)
 app.command()(folding.fold_in)
 app.command()(folding.forget)

@@ -75,11 +75,11 @@ def compare(
     options.set_threads(threads)
     chosen = _parsed(settings or [])
     if out is not None:
-        _require_writable(out)
+        require_writable(out)
     ratings = reading.read(source)
     # the URL of a database may hold a password
     told = ratings.source if "://" in source else source
-    with _terminable(), _Watch() as watch:
+    with terminable(), Watch() as watch:
         result = compare_models(
             ratings,
             models.split(","),
@@ -118,7 +118,7 @@ def _parsed(settings: list[str]) -> dict[str, dict[str, Any]]:
     return parsed
 
 
-def _require_writable(out: Path) -> None:
+def require_writable(out: Path) -> None:
     """Say before the training, not after it, that the results could not be written."""
     place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not place.is_dir():
@@ -143,10 +143,17 @@ def _print(result: Comparison) -> None:
     stdout.print(f"{explanation(result)} *: the best of its column.", markup=False, highlight=False)
 
 
-class _Watch:
-    """Is told of each cell: shows a bar once it takes long, and tells what was done where a signal stops it."""
+class Watch:
+    """Is told of each cell: shows a bar once it takes long, and tells what was done where a signal stops it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    unit : str
+        What is counted, one of them.
+    """
+
+    def __init__(self, unit: str = "cell") -> None:
+        self.unit = unit
         self.standing: Standing | None = None
         self.progress = Progress(
             SpinnerColumn(),
@@ -163,7 +170,7 @@ class _Watch:
         """Show where it stands."""
         self.standing = standing
         done, total, _, now = standing
-        said = f"cell {done + 1} of {total}: {now}" if now else ""
+        said = f"{self.unit} {done + 1} of {total}: {now}" if now else ""
         self.progress.update(self.task, completed=done, total=total, description=said)
 
     def __enter__(self) -> Self:
@@ -180,7 +187,7 @@ class _Watch:
         if isinstance(value, KeyboardInterrupt) and self.standing is not None:
             done, total, *_ = self.standing
             stderr.print(
-                f"stopped with {done} of {total} cells done; the same command goes on from them",
+                f"stopped with {done} of {total} {self.unit}s done; the same command goes on from them",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
@@ -189,7 +196,7 @@ class _Watch:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """SIGTERM raises KeyboardInterrupt with its number; one that the process was told to ignore stays ignored."""
     before = signal.getsignal(signal.SIGTERM)
     if before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread():

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from hyvae.data import Split
 from hyvae.errors import DataError
 from hyvae.evaluation.comparison import METRICS, SECONDS
+from hyvae.evaluation.posterior import diagnose
 from hyvae.evaluation.protocol import evaluate
 from hyvae.files import cannot_be_written, written_whole
 from hyvae.recommender import Recommender
@@ -36,6 +37,10 @@ class Cell(BaseModel):
         Of `Recommender.job`.
     circumstances : dict
         Device, threads, kernels, machine and versions that computed it.
+    curves : list of dict or None
+        A row an epoch, as in a run folder; where it was asked for.
+    posterior : dict or None
+        Of `hyvae.evaluation.posterior.diagnose`; where it was asked for, and there is one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +51,8 @@ class Cell(BaseModel):
     best_epoch: int | None
     job: str
     circumstances: dict[str, Any]
+    curves: list[dict[str, Any]] | None = None
+    posterior: dict[str, Any] | None = None
 
     @property
     def scores(self) -> dict[str, float]:
@@ -60,7 +67,7 @@ class Cell(BaseModel):
         return found
 
 
-def compute_cell(recommender: Recommender, parts: Split, seed: int, k: int) -> Cell:
+def compute_cell(recommender: Recommender, parts: Split, seed: int, k: int, *, details: bool = False) -> Cell:
     """Fit on the training part, with the validation part, and evaluate on the test part.
 
     Parameters
@@ -69,6 +76,8 @@ def compute_cell(recommender: Recommender, parts: Split, seed: int, k: int) -> C
         Not fitted.
     k : int
         Length of the ranked lists.
+    details : bool
+        Keep the curves and what the posterior says as well.
     """
     # the comparison has a progress bar of its own, and a terminal has room for one
     recommender.fit(parts.train, parts.valid, given=parts.given, seed=seed, progress=False)
@@ -82,10 +91,12 @@ def compute_cell(recommender: Recommender, parts: Split, seed: int, k: int) -> C
         best_epoch=recommender.training.best_epoch,
         job=provenance["job"],
         circumstances={key: provenance[key] for key in _CIRCUMSTANCES if key in provenance},
+        curves=recommender.training.rows() if details else None,
+        posterior=diagnose(recommender, parts.test) if details else None,
     )
 
 
-def cell_key(recommender: Recommender, parts: Split, seed: int, k: int) -> str:
+def cell_key(recommender: Recommender, parts: Split, seed: int, k: int, *, details: bool = False) -> str:
     """SHA-256 of all that a cell's metrics follow from: data, model, settings, seed, test part, list length, version.
 
     Not of the preset's name, nor of threads and device: they change seconds, and metrics in their last digits only.
@@ -96,6 +107,8 @@ def cell_key(recommender: Recommender, parts: Split, seed: int, k: int) -> str:
         "k": k,
         "hyvae": version("hyvae"),
     }
+    if details:
+        content["details"] = True
     return _digest(content)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -267,6 +268,18 @@ class RatingModel(nn.Module, ABC):
     def posterior(self, block: RatingBlock) -> tuple[Tensor, Tensor] | None:
         """μ and log σ² of q(z|x) for each row, both (n_rows, latent); None for a model without a distribution."""
         return None
+
+    @property
+    def code_parts(self) -> dict[str, slice]:
+        """Columns of a code that come from ``z`` and, where there is one, from the deterministic branch, ``d``.
+
+        Of a model without a second branch, all but the last, which is what centring took away.
+        """
+        return {"z": slice(0, -1)}
+
+    def network_alone(self) -> AbstractContextManager[None]:
+        """A context in which answers come from the code alone, where something else answers beside it."""
+        return nullcontext()
 
     def score(self, codes: Tensor, items: slice) -> Tensor:
         """Scores of a block of items for each code, shape (n_rows, n of the block), on the rating scale.

@@ -12,7 +12,8 @@ of a linear autoencoder of the same two sides (`hyvae.nn.draws`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
 
@@ -571,6 +572,26 @@ class HyVAE(RatingModel):
         hidden = self._encode_rows(block.pattern, centred, None, self._user_tables(), self.hidden_bias)
         _, mean, log_variance = self._branches(hidden)
         return None if mean is None or log_variance is None else (mean, log_variance)
+
+    @property
+    def code_parts(self) -> dict[str, slice]:
+        """Columns of a code that each branch gives."""
+        start, middle, stop = self.n_drawn, self.n_drawn + self.widths[0], self.n_drawn + sum(self.widths)
+        parts = {"z": slice(start, middle), "d": slice(middle, stop)}
+        return {name: columns for name, columns in parts.items() if columns.start < columns.stop}
+
+    @contextmanager
+    def network_alone(self) -> Iterator[None]:
+        """A context in which the draws do not answer."""
+        if self.draws is None:
+            yield
+            return
+        drawn = self.draws.drawn.clone()
+        self.draws.drawn.zero_()
+        try:
+            yield
+        finally:
+            self.draws.drawn.copy_(drawn)
 
     @torch.no_grad()
     def encode(self, block: RatingBlock) -> Tensor:

@@ -74,12 +74,12 @@ def _drawn(draw: Callable[Concatenate[Axes, P], None]) -> Callable[P, str]:
             draw(figure.add_subplot(), *args, **kwargs)
             out = io.StringIO()
             figure.savefig(out, format="svg", metadata={"Date": None})
-        return _inline(out.getvalue())
+        return inlined(out.getvalue())
 
     return svg
 
 
-def _inline(svg: str) -> str:
+def inlined(svg: str) -> str:
     """Take from a file what a page has already, or must not have: prolog, links, styles, fonts, unused ids."""
     svg = re.sub(r"(?s)<metadata>.*?</metadata>|<style.*?</style>", "", svg[svg.index("<svg") :])
     svg = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"| width="[\d.]+pt" height="[\d.]+pt"', "", svg)

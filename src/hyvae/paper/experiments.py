@@ -1,0 +1,240 @@
+"""The experiments as data: which model in which preset with which settings, on which data, from which seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Literal, NamedTuple
+
+DATA = ("ml-1m", "douban", "flixster")
+SEEDS = {"ml-1m": 5, "douban": 5, "flixster": 10}
+# Monti's own split: one test part, so that seeds are of training
+MONTI = ("douban", "flixster")
+MONTI_SEEDS = 5
+REPEATS = 5
+
+Protocol = Literal["random", "given", "repeated"]
+PROTOCOLS: dict[Protocol, str] = {
+    "random": "80/10/10 by rating, a split a seed, which is that of training too",
+    "given": "Monti's fixed 90/10 split, a training a seed; nothing is validated",
+    "repeated": "the 80/10/10 split of seed 0, a training a seed",
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """One model, trained on one part of one data set and tested on another.
+
+    Attributes
+    ----------
+    protocol : str
+        A key of `PROTOCOLS`.
+    settings : dict
+        Over the preset's.
+    """
+
+    data: str
+    protocol: Protocol
+    seed: int
+    model: str
+    preset: str = "default"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        model = self.model if self.preset == "default" else f"{self.model}:{self.preset}"
+        return f"{model} on {self.data}, {self.protocol} {self.seed}"
+
+
+class Row(NamedTuple):
+    """A system of Table II.
+
+    Attributes
+    ----------
+    printed : str or None
+        Which row of the paper it stands beside.
+    tuned : bool
+        Whether its settings are those of ``tuned.json``.
+    """
+
+    key: str
+    label: str
+    model: str
+    preset: str = "default"
+    printed: str | None = None
+    tuned: bool = False
+
+
+#: as the paper orders them; what it does not have comes after
+TABLE_2 = (
+    Row("random", "RAND", "random", printed="random"),
+    Row("macrid_vae", "MacridVAE", "macrid_vae", printed="macrid_vae", tuned=True),
+    Row("mult_dae", "Mult-DAE", "mult_dae", printed="mult_dae", tuned=True),
+    Row("cdae", "CDAE", "cdae", printed="cdae", tuned=True),
+    Row("mult_vae", "Mult-VAE", "mult_vae", printed="mult_vae", tuned=True),
+    Row("autorec", "I-AutoRec", "autorec", printed="autorec", tuned=True),
+    Row("rec_vae", "RecVAE", "rec_vae", printed="rec_vae", tuned=True),
+    Row("as_printed", "Hy-VAE, as printed", "hyvae", "paper", printed="hyvae"),
+    Row("tuned", "Hy-VAE, tuned", "hyvae", "paper", printed="hyvae", tuned=True),
+    Row("flagship", "HyVAE(), ours", "hyvae"),
+    Row("bias", "bias model", "bias"),
+)
+#: the best peer, whose errors on the same splits are kept as numbers
+PEER = Row("peer", "myFM, ordered probit", "myfm")
+#: the paper's Hy-VAE that is compared with all others
+REFERENCE = "tuned"
+
+BRANCHES = {"deep": "DeepAE", "vae": "VAE", "both": "Hy-VAE"}
+BETAS = (0.05, 0.1, 0.2, 0.5, 1.0)
+COLLAPSE_SEEDS = 1
+# Fig. 3 and 4: the paper's optimiser to the end, with the head whose steps do not grow with the items (docs/paper.md)
+CURVES: dict[str, Any] = {"fusion": "folded", "patience": None, "epochs": 300}
+CURVE_BRANCHES = {"fig3": "vae", "fig4": "deep"}
+# Fig. 5: hidden layers, and what stands on each side of the code
+LAYERS: dict[int, tuple[int, ...]] = {3: (512,), 5: (512, 512), 7: (512, 512, 512)}
+DEPTH: dict[str, Any] = {
+    "latent": 256,
+    "code_dropout": 0.0,
+    "input_dropout": 0.0,
+    "l2": 0.0,
+    "learn_from": "all",
+    "refeeds": 0,
+    "tied": False,
+    "optimiser": "adam",
+    "learning_rate": 1e-4,
+    "schedule": "constant",
+    "batch_users": 500,
+    "epochs": 100,
+    "patience": None,
+}
+
+# --quick: 1,000 users, one seed, and these settings over all others
+QUICK_USERS = 1000
+QUICK: dict[str, dict[str, Any]] = {
+    "random": {},
+    "bias": {},
+    "macrid_vae": {"latent": 32, "epochs": 8},
+    "mult_dae": {"latent": 64, "epochs": 10},
+    "cdae": {"width": 64, "epochs": 20},
+    "mult_vae": {"hidden": (64,), "latent": 32, "epochs": 10},
+    "autorec": {"width": 64, "epochs": 20, "validate_every": 10},
+    "rec_vae": {"hidden": 64, "latent": 32, "layers": 2, "epochs": 4},
+    "deep_ae": {"latent": 64, "epochs": 20},
+    "hyvae:paper": {"hidden": 64, "latent": 64, "deep_layers": (64,), "decoder": 64, "epochs": 20},
+    "hyvae": {"hidden": 32, "epochs": 40, "samples": 8, "sample_width": 16, "chains": 2, "sweeps": 20},
+}
+QUICK_WIDTH = 64
+
+
+def tuned(model: str, data: str) -> dict[str, Any]:
+    """The settings that a search on the validation part of split 0 chose (`benchmarks/rating_bars`)."""
+    content = json.loads(files("hyvae.paper").joinpath("tuned.json").read_text(encoding="utf-8"))
+    return content[model][data]
+
+
+def peer_errors(data: str) -> list[dict[str, float]]:
+    """The best peer's errors on the splits of seeds 0, 1, …: ``rmse``, ``mae``, and of users' means ``um_…``."""
+    content = json.loads(files("hyvae.paper").joinpath("peer.json").read_text(encoding="utf-8"))
+    return content["errors"][data]
+
+
+class Plan(NamedTuple):
+    """How much is done: the full study, or a quick look.
+
+    Attributes
+    ----------
+    quick : bool
+    data : tuple of str
+    """
+
+    quick: bool = False
+    data: tuple[str, ...] = DATA
+
+    @property
+    def monti(self) -> tuple[str, ...]:
+        """The data sets with a split of their own."""
+        return tuple(data for data in self.data if data in MONTI)
+
+    def seeds(self, full: int) -> range:
+        """Seeds of an experiment that has so many."""
+        return range(1 if self.quick else full)
+
+    def training(self, data: str, protocol: Protocol, seed: int, row: Row, **settings: Any) -> Training:
+        """Of a row of Table II, with some settings over its own."""
+        chosen = tuned(f"{row.model}:{row.preset}" if row.preset != "default" else row.model, data) if row.tuned else {}
+        own = f"{row.model}:{row.preset}" if row.preset != "default" else row.model
+        small = QUICK[own] if self.quick else {}
+        return Training(data, protocol, seed, row.model, row.preset, {**chosen, **settings, **small})
+
+
+def row_of(key: str) -> Row:
+    """A row of Table II by its key."""
+    return next(row for row in (*TABLE_2, PEER) if row.key == key)
+
+
+def table_2(plan: Plan) -> Iterator[tuple[Row, str, list[Training]]]:
+    """Trainings of each row and data set on random splits."""
+    for data in plan.data:
+        for row in TABLE_2:
+            yield row, data, [plan.training(data, "random", seed, row) for seed in plan.seeds(SEEDS[data])]
+
+
+def monti(plan: Plan) -> Iterator[tuple[Row, str, list[Training]]]:
+    """The same on Monti's split."""
+    for data in plan.monti:
+        for row in TABLE_2:
+            yield row, data, [plan.training(data, "given", seed, row) for seed in plan.seeds(MONTI_SEEDS)]
+
+
+def table_3(plan: Plan, key: str) -> Iterator[tuple[str, str, list[Training]]]:
+    """Each branch alone, and both, of one of Table II's rows of Hy-VAE."""
+    for data in plan.data:
+        for branches in BRANCHES:
+            # what a whole one is in Table II is the same training here
+            changed = {} if branches == "both" else {"branches": branches}
+            trainings = [
+                plan.training(data, "random", seed, row_of(key), **changed) for seed in plan.seeds(SEEDS[data])
+            ]
+            yield branches, data, trainings
+
+
+def curves(plan: Plan, branches: str) -> dict[str, Training]:
+    """Fig. 3 and 4: one training a data set."""
+    row = row_of("as_printed")
+    return {data: plan.training(data, "random", 0, row, branches=branches, **CURVES) for data in plan.data}
+
+
+def depths(plan: Plan) -> dict[str, dict[int, Training]]:
+    """Fig. 5: by data set and number of hidden layers."""
+    small = QUICK["deep_ae"] if plan.quick else {}
+    made: dict[str, dict[int, Training]] = {}
+    for data in plan.data:
+        for layers, hidden in LAYERS.items():
+            widths = tuple(QUICK_WIDTH for _ in hidden) if plan.quick else hidden
+            settings = {**DEPTH, "hidden": widths, **small}
+            made.setdefault(data, {})[layers] = Training(data, "random", 0, "deep_ae", settings=settings)
+    return made
+
+
+def collapse(plan: Plan) -> dict[str, dict[str, dict[float, Training]]]:
+    """Claim (a): by data set, branches and β."""
+    row = row_of(REFERENCE)
+    return {
+        data: {
+            branches: {beta: plan.training(data, "random", 0, row, branches=branches, beta=beta) for beta in BETAS}
+            for branches in ("vae", "both")
+        }
+        for data in plan.data
+    }
+
+
+def repeats(plan: Plan) -> Iterator[tuple[str, str, list[Training]]]:
+    """Claim (c): each branch, trained from several seeds on one split."""
+    for data in plan.data:
+        for branches in BRANCHES:
+            changed = {} if branches == "both" else {"branches": branches}
+            trainings = [
+                plan.training(data, "repeated", seed, row_of(REFERENCE), **changed) for seed in plan.seeds(REPEATS)
+            ]
+            yield branches, data, trainings
