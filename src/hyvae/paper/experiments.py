@@ -121,8 +121,12 @@ QUICK: dict[str, dict[str, Any]] = {
     "autorec": {"width": 64, "epochs": 20, "validate_every": 10},
     "rec_vae": {"hidden": 64, "latent": 32, "layers": 2, "epochs": 4},
     "deep_ae": {"latent": 64, "epochs": 20},
-    "hyvae:paper": {"hidden": 64, "latent": 64, "deep_layers": (64,), "decoder": 64, "epochs": 20},
-    "hyvae": {"hidden": 32, "epochs": 40, "samples": 8, "sample_width": 16, "chains": 2, "sweeps": 20},
+    "hyvae:paper": {
+        **{"hidden": 64, "latent": 64, "deep_layers": (64,), "decoder": 64},
+        # steps enough for something to be learnt
+        **{"epochs": 20, "batch_users": 100, "learning_rate": 1e-3},
+    },
+    "hyvae": {"samples": 16, "sample_width": 16, "chains": 2, "sweeps": 60},
 }
 QUICK_WIDTH = 64
 

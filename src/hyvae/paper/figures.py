@@ -79,7 +79,7 @@ def losses(by_data: Mapping[str, Curve]) -> Figure:
             fontsize=7.5,
             color=ORANGE,
         )
-    panels[0][0].set_ylabel("training loss a rating")
+    panels[0][0].set_ylabel("squared error a user")
     return figure
 
 
@@ -147,7 +147,9 @@ def collapse(by_data: Mapping[str, Mapping[str, Measured]], labels: Mapping[str,
             betas = next(iter(by_branches.values())).beta
             axes.set_xticks(betas, [f"{beta:g}" for beta in betas])
             axes.minorticks_off()
-            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+            # 0 is always seen, and nothing is cut off
+            least, most = axes.get_ylim()
+            axes.set_ylim(min(0.0, least), 1.0 if measure == "active_share" else max(most, 0.001) * 1.05)
             if row is panels[0]:
                 axes.set_title(TITLES[data])
             if row is panels[-1]:
