@@ -2,6 +2,7 @@
 
     HYVAE_DATA=... .venv/bin/python benchmarks/rating_bars/search.py [--data DATA ...] [MODEL ...]
     .venv/bin/python benchmarks/rating_bars/search.py --table
+    .venv/bin/python benchmarks/rating_bars/search.py --tuned   # what is chosen, as hyvae.paper has it
 
 20 trials a model and data set, trial 0 the default preset, each trained on the training part of `Ratings.split(seed=0)`
 and judged by the pooled RMSE of its validation part. The chosen settings are then trained on the splits of seeds
@@ -26,6 +27,7 @@ from hyvae.evaluation import evaluate
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+TUNED = HERE.parents[1] / "src" / "hyvae" / "paper" / "tuned.json"
 sys.path.append(str(HERE.parent))
 
 from trials import read, search, write  # noqa: E402
@@ -34,22 +36,26 @@ SEEDS = (0, 1, 2)
 # pooled RMSE as the paper has it: Table II, and Table III for DeepAE; it has no PMF
 BARS: dict[str, dict[str, float]] = {
     "ml-1m": {"macrid_vae": 1.159, "mult_dae": 0.921, "cdae": 0.839, "mult_vae": 0.864, "autorec": 0.842}
-    | {"rec_vae": 0.856, "deep_ae": 0.845, "hyvae": 0.807},
+    | {"rec_vae": 0.856, "deep_ae": 0.845, "hyvae:paper": 0.807},
     "douban": {"macrid_vae": 1.379, "mult_dae": 0.846, "cdae": 0.780, "mult_vae": 0.877, "autorec": 0.772}
-    | {"rec_vae": 0.744, "deep_ae": 0.750, "hyvae": 0.738},
+    | {"rec_vae": 0.744, "deep_ae": 0.750, "hyvae:paper": 0.738},
     "flixster": {"macrid_vae": 1.176, "mult_dae": 0.933, "cdae": 0.932, "mult_vae": 0.927, "autorec": 0.910}
-    | {"rec_vae": 0.908, "deep_ae": 0.933, "hyvae": 0.874},
+    | {"rec_vae": 0.908, "deep_ae": 0.933, "hyvae:paper": 0.874},
 }
 
 
 def path_of(data: str, model: str) -> Path:
-    return RESULTS / f"{data}-{model}.json"
+    return RESULTS / f"{data}-{model.replace(':', '-')}.json"
 
 
 def fitted(model: str, settings: dict[str, Any], parts: Any, seed: int) -> Recommender:
-    # the default of then; it is estimated from the ratings now
-    settings = {"bias_shrinkage": 5.0, **settings}
-    return Recommender(model, **settings).fit(parts.train, parts.valid, seed=seed, progress=False)
+    name, _, preset = model.partition(":")
+    if not preset:
+        # the default of then; it is estimated from the ratings now
+        settings = {"bias_shrinkage": 5.0, **settings}
+    return Recommender(name, preset=preset or "default", **settings).fit(
+        parts.train, parts.valid, seed=seed, progress=False
+    )
 
 
 def best(kept: dict[str, Any]) -> dict[str, Any]:
@@ -113,14 +119,27 @@ def table() -> None:
             print(f"| {data} | {model} | {'–' if bar is None else bar} | {shown} | {changed} |")
 
 
+def tuned() -> None:
+    """Write the chosen settings where `hyvae paper` finds them."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(RESULTS.glob("*.json")):
+        kept = read(path)
+        if kept["model"] == "mf":  # not of the paper
+            continue
+        then = {} if ":" in kept["model"] else {"bias_shrinkage": 5.0}
+        found.setdefault(kept["model"], {})[kept["data"]] = {**then, **best(kept)["settings"]}
+    write(TUNED, found)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("models", nargs="*")
     arguments.add_argument("--data", nargs="+", default=list(BARS))
     arguments.add_argument("--table", action="store_true")
+    arguments.add_argument("--tuned", action="store_true")
     given = arguments.parse_args()
-    if given.table:
-        table()
+    if given.table or given.tuned:
+        (table if given.table else tuned)()
         return
     for data in given.data:
         for model in given.models or spaces.SPACES:
