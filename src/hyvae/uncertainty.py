@@ -13,6 +13,7 @@ long a history. They hold the stated share whatever the distribution is worth, f
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -37,8 +38,9 @@ SPREAD_PRIOR = 10.0
 COVERAGES = np.arange(1, 1000) / 1000
 _FITTED_RATINGS = 10_000
 _FAR = 12.0
-_BISECTIONS = 40
-_NEWTON_STEPS = 3
+# where Newton's method ends, in standard deviations, and if it never comes that near
+_NEAR = 1e-9
+_MOST_STEPS = 60
 # share of the scale within which, of its ends, nothing is expected: the score would be at infinity and no doubt left.
 # Chosen by likelihood on validation ratings of MovieLens small and Douban; predictions clipped there err by half a star
 _MARGIN = 0.05
@@ -207,15 +209,30 @@ def _inside(predictions: Predictions, levels: Tensor) -> Tensor:
     return torch.from_numpy(np.asarray(predictions, dtype=np.float64)).clamp(low + margin, high - margin)
 
 
-def _score_of(expected: Tensor, variance: Tensor, cuts: Tensor, levels: Tensor) -> Tensor:
-    """The latent score at which the expected level is `expected`, by bisection; (n,)."""
-    reach = _FAR * variance.sqrt()
-    low, high = cuts[0] - reach, cuts[-1] + reach
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        below = expectation(middle, variance, cuts, levels) < expected
-        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    return (low + high) / 2
+def _score_of(expected: Tensor, variance: Tensor, cuts: Tensor, levels: Tensor, start: Tensor | None = None) -> Tensor:
+    """The latent score at which the expected level is `expected`, (n,): Newton's method between bounds.
+
+    Parameters
+    ----------
+    start : (n,) tensor, optional
+        Scores that are not far off.
+    """
+    deviation = variance.sqrt()
+    low, high = cuts[0] - _FAR * deviation, cuts[-1] + _FAR * deviation
+    score = (low + high) / 2 if start is None else start
+    steps = levels.diff()
+    for _ in range(_MOST_STEPS):
+        excess = expectation(score, variance, cuts, levels) - expected
+        low, high = torch.where(excess < 0, score, low), torch.where(excess < 0, high, score)
+        ratio = (cuts - score.unsqueeze(1)) / deviation.unsqueeze(1)
+        slope = torch.exp(-0.5 * ratio.square()) @ steps / (math.sqrt(2 * math.pi) * deviation)
+        moved = score - excess / slope.clamp_min(1e-300)
+        # where the curve is flat a step would go astray
+        moved = torch.where((moved >= low) & (moved <= high), moved, (low + high) / 2)
+        change, score = (moved - score).abs(), moved
+        if bool((change <= _NEAR * deviation).all()):
+            break
+    return score
 
 
 def _most_likely(
@@ -244,7 +261,7 @@ def _most_likely(
         x = torch.tensor(at, requires_grad=True)
         cuts, variance = parts_of(x)
         with torch.no_grad():
-            score = _score_of(expected, variance, cuts, levels)
+            score = _score_of(expected, variance, cuts, levels, score)
             step = 1e-3 * variance.sqrt()
             slope = expectation(score + step, variance, cuts, levels) - expectation(
                 score - step, variance, cuts, levels
