@@ -58,7 +58,7 @@ def rows_of(out: Path, name: str) -> list[list[str]]:
 def test_every_part_is_there(told):
     out, _ = told
     content = json.loads((out / "report.json").read_text())
-    assert list(content["parts"]) == list(PARTS)
+    assert list(content["parts"]) == [*PARTS, "times"]
     assert content["quick"]
     fingerprint = Ratings.read("flixster").fingerprint
     for page in ("report.html", "report.md"):

@@ -41,7 +41,7 @@ class Cells:
         self.plan, self.told = plan, told
         self.cache = CellCache(cache)
         self._sources: dict[str, _Source] = {}
-        self._cells: dict[str, Cell] = {}
+        self._done: dict[str, tuple[Training, Cell]] = {}
         self._parts: tuple[tuple[str, str, int], Split] | None = None
         self.found = 0
 
@@ -74,7 +74,7 @@ class Cells:
         wanted.sort(key=_split_of)
         for number, training in enumerate(wanted):
             self.told(Standing(number, len(wanted), self.found, str(training)))
-            self._cells[_name(training)] = self._cell(training)
+            self._done[_name(training)] = training, self._cell(training)
         self.told(Standing(len(wanted), len(wanted), self.found))
 
     def _cell(self, training: Training) -> Cell:
@@ -92,14 +92,14 @@ class Cells:
         self.cache.write(key, cell)
         return cell
 
+    @property
+    def done(self) -> list[tuple[Training, Cell]]:
+        """Every training with its cell."""
+        return list(self._done.values())
+
     def __getitem__(self, training: Training) -> Cell:
         """The cell of a training that `fill` has seen."""
-        return self._cells[_name(training)]
-
-    @property
-    def all(self) -> list[Cell]:
-        """Every cell."""
-        return list(self._cells.values())
+        return self._done[_name(training)][1]
 
 
 def some_users(ratings: Ratings, n: int) -> Ratings:

@@ -11,12 +11,12 @@ import numpy as np
 from hyvae.evaluation.cells import Cell
 from hyvae.evaluation.comparison import paired_difference
 from hyvae.paper import figures
-from hyvae.paper.blocks import Block, Part, Picture, Table, number, with_half
+from hyvae.paper.blocks import Block, Part, Picture, Table, number
 from hyvae.paper.cells import Cells
 from hyvae.paper.curves import said
 from hyvae.paper.experiments import BRANCHES, Plan, Training, collapse, repeats, row_of, table_2
 from hyvae.paper.printed import TITLES
-from hyvae.paper.tables import TEST_SHARE
+from hyvae.paper.tables import TEST_SHARE, difference_of
 
 # the paper's
 BETA = 0.2
@@ -144,7 +144,7 @@ def _noise(plan: Plan, cells: Cells) -> list[Block]:
         for data in plan.data:
             difference = paired_difference(errors[one][data], errors[other][data], TEST_SHARE)
             better += difference.mean < 0
-            shown.append(with_half(difference.mean, difference.half_width, signed=True))
+            shown.append(difference_of(errors[one][data], errors[other][data], TEST_SHARE))
         rows.append(shown)
     columns = ("RMSE", *(TITLES[data] for data in plan.data))
     notes = ("Below 0: noise at the input is better. Mult-DAE and Mult-VAE differ in little else than where noise is.",)

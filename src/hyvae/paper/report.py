@@ -72,15 +72,15 @@ def _facts(cells: Cells, seconds: float, command: Sequence[str]) -> Iterator[tup
         less = "" if used is whole else f", of which {len(used):,} ratings of {QUICK_USERS:,} users were used"
         yield TITLES[data], f"{len(whole):,} ratings, fingerprint {whole.fingerprint}{less}"
     made: dict[str, set[str]] = {}
-    for cell in cells.all:
+    for _, cell in cells.done:
         for key, value in cell.circumstances.items():
             for name, one in value.items() if isinstance(value, dict) else [(key, value)]:
                 made.setdefault(name, set()).add(str(one))
     for name, values in made.items():
         yield name, ", ".join(sorted(values))
-    if cells.all:
-        trained = sum(cell.training_seconds for cell in cells.all)
-        yield "trainings", f"{len(cells.all)}, of which {cells.found} were found in the cache"
+    if cells.done:
+        trained = sum(cell.training_seconds for _, cell in cells.done)
+        yield "trainings", f"{len(cells.done)}, of which {cells.found} were found in the cache"
         yield "seconds of all trainings", number(trained, 0)
     yield "seconds of this run", number(seconds, 0)
     if command:

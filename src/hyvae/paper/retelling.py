@@ -103,6 +103,8 @@ def retell(
     cells = Cells(plan, Path(cache) if cache is not None else default_cache(), told or _ignore)
     cells.fill(training for name in names for training in PARTS[name].wanted(plan))
     parts = [PARTS[name].make(plan, cells) for name in names]
+    if cells.done:
+        parts.append(tables.run_times(plan, cells))
     return write(parts, cells, Path(out), seconds=time.perf_counter() - started, command=command)
 
 

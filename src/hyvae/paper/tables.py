@@ -8,9 +8,9 @@ import numpy as np
 
 from hyvae.data.describe import describe
 from hyvae.evaluation.cells import Cell
-from hyvae.evaluation.comparison import Estimate, mean_estimate, paired_difference
+from hyvae.evaluation.comparison import COVERAGE, Estimate, mean_estimate, paired_difference
 from hyvae.paper import printed
-from hyvae.paper.blocks import DASH, Block, Part, Table, percent, with_half
+from hyvae.paper.blocks import DASH, Block, Part, Table, number, percent, with_half
 from hyvae.paper.cells import Cells
 from hyvae.paper.experiments import (
     BRANCHES,
@@ -33,6 +33,8 @@ from hyvae.ratings import Ratings
 # n_test/n_train of an 80/10/10 split, by which the variance over splits that share data is corrected
 TEST_SHARE = 1 / 8
 IMPOSSIBLE, OFF = "†", "‡"
+# of a difference whose interval leaves out 0
+CLEAR = "*"
 # a printed RAND may differ by so much from what a uniform draw gives before it is marked
 FAR = 0.1
 MEASURES = {"mae": "MAE", "rmse": "RMSE", "user_mae": "user-mean MAE", "user_rmse": "user-mean RMSE"}
@@ -188,7 +190,7 @@ def _sentence(protocol: Protocol) -> str:
     told = PROTOCOLS[protocol]
     return f"{told[0].upper()}{told[1:]}. ± is half of a 95 % interval" + (
         " (Student's t, corrected for splits that share data; Nadeau, Bengio 2003), of paired differences in the last "
-        "two columns."
+        f"two columns, where {CLEAR} marks those whose interval leaves out 0 (not corrected for their number)."
         if protocol == "random"
         else " over training seeds: it tells of the training's chance alone."
     )
@@ -200,8 +202,14 @@ def _shown(estimate: Estimate) -> str:
 
 def _paired(scores: Scores, reference: Scores, share: float) -> str:
     n = min(len(scores["rmse"]), len(reference["rmse"]))
-    difference = paired_difference(scores["rmse"][:n], reference["rmse"][:n], share)
-    return with_half(difference.mean, difference.half_width, signed=True)
+    return difference_of(scores["rmse"][:n], reference["rmse"][:n], share)
+
+
+def difference_of(values: Sequence[float], reference: Sequence[float], share: float) -> str:
+    """A paired difference with half of its interval, marked where that leaves out 0."""
+    difference = paired_difference(values, reference, share)
+    shown = with_half(difference.mean, difference.half_width, signed=True)
+    return f"{shown}{CLEAR}" if difference.p is not None and difference.p < 1 - COVERAGE else shown
 
 
 def _improvements(found: Mapping[str, Mapping[str, Scores]]) -> Table:
@@ -252,8 +260,7 @@ def _branches_table(name: str, how: str, found: Mapping[str, Mapping[str, Sequen
         for data, values in found[branches].items():
             said = printed.TABLE_3[branches][data] if branches != "both" else printed.TABLE_2["hyvae"][data].mrmse
             both = found["both"][data]
-            difference = paired_difference(values, both, TEST_SHARE)
-            apart = DASH if branches == "both" else with_half(difference.mean, difference.half_width, signed=True)
+            apart = DASH if branches == "both" else difference_of(values, both, TEST_SHARE)
             cells += [f"{said:.3f}", _shown(mean_estimate(values, TEST_SHARE)), apart]
         means = [_gain(float(np.mean(v)), float(np.mean(found["both"][data]))) for data, v in found[branches].items()]
         cells.append(DASH if branches == "both" else percent(float(np.mean(means)), signed=True))
@@ -285,3 +292,22 @@ def _promotions(plan: Plan) -> Table:
     columns = ("", "printed", "of the branch's RMSE", "of Hy-VAE's RMSE")
     notes = ("The average promotion of Table III, computed from its own rows and Table II's last one, in both ways.",)
     return Table("promotions", "The paper's average promotion from its own rows", columns, rows, notes)
+
+
+# -- what it took ---------------------------------------------------------------------------------------
+
+
+def run_times(plan: Plan, cells: Cells) -> Part:
+    """Mean seconds of training of each model, and how many trainings there were."""
+    seconds: dict[str, dict[str, list[float]]] = {}
+    for training, cell in cells.done:
+        name = training.model if training.preset == "default" else f"{training.model}, {training.preset}"
+        seconds.setdefault(name, {}).setdefault(training.data, []).append(cell.training_seconds)
+    rows = []
+    for name, of in seconds.items():
+        means = {data: f"{number(float(np.mean(taken)), 1)} ({len(taken)})" for data, taken in of.items()}
+        rows.append([name, *(means.get(data, DASH) for data in plan.data)])
+    columns = ("model, preset", *(printed.TITLES[data] for data in plan.data))
+    notes = ("In brackets: of how many trainings. The machine is told below; other work may have shared it.",)
+    table = Table("times", "Mean seconds of a training", columns, rows, notes)
+    return Part("times", "What it took", [table])
