@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ NOISE = (("cdae", "mult_vae"), ("cdae", "rec_vae"), ("mult_dae", "mult_vae"))
 
 def wanted_for_claims(plan: Plan) -> list[Training]:
     """Trainings behind the claims."""
-    swept = [t for by in collapse(plan).values() for by_beta in by.values() for t in by_beta.values()]
+    swept = [t for by in collapse(plan).values() for by_beta in by.values() for each in by_beta.values() for t in each]
     noise = {key for pair in NOISE for key in pair}
     compared = [t for row, _, trainings in table_2(plan) if row.key in noise for t in trainings]
     return [*swept, *compared, *(t for _, _, trainings in repeats(plan) for t in trainings)]
@@ -43,7 +43,10 @@ def claims(plan: Plan, cells: Cells) -> Part:
 def _collapse(plan: Plan, cells: Cells) -> list[Block]:
     measured = {
         data: {
-            branches: {beta: _posterior(cells[training]) for beta, training in by_beta.items()}
+            branches: {
+                beta: _mean([_posterior(cells[training]) for training in trainings])
+                for beta, trainings in by_beta.items()
+            }
             for branches, by_beta in by_branches.items()
         }
         for data, by_branches in collapse(plan).items()
@@ -58,30 +61,20 @@ def _collapse(plan: Plan, cells: Cells) -> list[Block]:
         for data, by_branches in measured.items()
     }
     labels = {"vae": BRANCHES["vae"], "both": BRANCHES["both"]}
-    first = collapse(plan)[plan.data[0]]["both"][BETA]
+    first = collapse(plan)[plan.data[0]]["both"][BETA][0]
+    seeds = len(collapse(plan)[plan.data[0]]["both"][BETA])
     title = "Posterior collapse: VAE against Hy-VAE"
     caption = (
-        f"{title}, over the weight β of the KL term; test part of split seed 0. {said(first)} Units are active whose "
-        "mean varies over users by more than 0.01 (Burda et al. 2016); I(x; z) by the aggregated posterior of at most "
+        f"{title}, over the weight β of the KL term; splits: {seeds}, means over them. For example: {said(first)} "
+        "Units are active whose mean varies over users by more than 0.01 (Burda et al. 2016); I(x; z) by the aggregated posterior of at most "
         "4,096 users, whose logarithm bounds it; last row: the rise of the test RMSE where each user gets another's z."
     )
-    rows = []
-    for data, by_branches in measured.items():
-        for branches, by_beta in by_branches.items():
-            for beta, found in by_beta.items():
-                cost = found["without_d"]
-                rows.append(
-                    [
-                        f"{TITLES[data]}, {BRANCHES[branches]}, β = {beta:g}",
-                        number(found["rmse"]),
-                        number(found["kl"], 2),
-                        f"{found['active']} of {found['units']}",
-                        number(found["mutual_information"], 2),
-                        number(found["change"], signed=True),
-                        number(found["without_z"], signed=True),
-                        number(cost, signed=True),
-                    ]
-                )
+    rows = [
+        _said_of_z(f"{TITLES[data]}, {BRANCHES[branches]}, β = {beta:g}", found)
+        for data, by_branches in measured.items()
+        for branches, by_beta in by_branches.items()
+        for beta, found in by_beta.items()
+    ]
     columns = ("model", "RMSE", "KL, nats", "active units", "I(x; z)", "z permuted", "without z", "without d")
     notes = ("The last three: change of the RMSE. Without: what the branch says, replaced by its mean over users.",)
     table = Table("collapse", "What z says, and who listens", columns, rows, notes)
@@ -91,6 +84,17 @@ def _collapse(plan: Plan, cells: Cells) -> list[Block]:
         picture,
         table,
         _collapse_verdict(measured),
+    ]
+
+
+def _said_of_z(name: str, found: Mapping[str, Any]) -> list[str]:
+    return [
+        name,
+        number(found["rmse"]),
+        number(found["kl"], 2),
+        f"{found['active']:.4g} of {found['units']:g}",
+        number(found["mutual_information"], 2),
+        *(number(found[key], signed=True) for key in ("change", "without_z", "without_d")),
     ]
 
 
@@ -112,6 +116,12 @@ def _posterior(cell: Cell) -> dict[str, Any]:
     }
 
 
+def _mean(found: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
+    """Of each measure over the seeds."""
+    values = {key: [each[key] for each in found] for key in found[0]}
+    return {key: None if None in of else float(np.mean(of)) for key, of in values.items()}  # type: ignore[arg-type]
+
+
 def _collapse_verdict(measured: Mapping[str, Any]) -> str:
     def more(key: str) -> int:
         return sum(by["both"][BETA][key] > by["vae"][BETA][key] for by in measured.values())
@@ -119,7 +129,7 @@ def _collapse_verdict(measured: Mapping[str, Any]) -> str:
     n = len(measured)
     each = "; ".join(
         f"{TITLES[data]}: KL {by['both'][BETA]['kl']:.2f} against {by['vae'][BETA]['kl']:.2f} nats, active units "
-        f"{by['both'][BETA]['active']} against {by['vae'][BETA]['active']}"
+        f"{by['both'][BETA]['active']:.4g} against {by['vae'][BETA]['active']:.4g}"
         for data, by in measured.items()
     )
     return (

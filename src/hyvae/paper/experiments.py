@@ -87,7 +87,7 @@ REFERENCE = "tuned"
 
 BRANCHES = {"deep": "DeepAE", "vae": "VAE", "both": "Hy-VAE"}
 BETAS = (0.05, 0.1, 0.2, 0.5, 1.0)
-COLLAPSE_SEEDS = 1
+COLLAPSE_SEEDS = 3
 # Fig. 3 and 4: the paper's optimiser to the end, with the head whose steps do not grow with the items (docs/paper.md)
 CURVES: dict[str, Any] = {"fusion": "folded", "patience": None, "epochs": 300}
 CURVE_BRANCHES = {"fig3": "vae", "fig4": "deep"}
@@ -221,12 +221,15 @@ def depths(plan: Plan) -> dict[str, dict[int, Training]]:
     return made
 
 
-def collapse(plan: Plan) -> dict[str, dict[str, dict[float, Training]]]:
-    """Claim (a): by data set, branches and β."""
-    row = row_of(REFERENCE)
+def collapse(plan: Plan) -> dict[str, dict[str, dict[float, list[Training]]]]:
+    """Claim (a): by data set, branches and β, a training a seed."""
+    row, seeds = row_of(REFERENCE), plan.seeds(COLLAPSE_SEEDS)
     return {
         data: {
-            branches: {beta: plan.training(data, "random", 0, row, branches=branches, beta=beta) for beta in BETAS}
+            branches: {
+                beta: [plan.training(data, "random", seed, row, branches=branches, beta=beta) for seed in seeds]
+                for beta in BETAS
+            }
             for branches in ("vae", "both")
         }
         for data in plan.data
