@@ -66,8 +66,9 @@ def _collapse(plan: Plan, cells: Cells) -> list[Block]:
     title = "Posterior collapse: VAE against Hy-VAE"
     caption = (
         f"{title}, over the weight β of the KL term; splits: {seeds}, means over them. For example: {said(first)} "
-        "Units are active whose mean varies over users by more than 0.01 (Burda et al. 2016); I(x; z) by the aggregated posterior of at most "
-        "4,096 users, whose logarithm bounds it; last row: the rise of the test RMSE where each user gets another's z."
+        "Units are active whose mean varies over users by more than 0.01 (Burda et al. 2016); I(x; z) by the "
+        "aggregated posterior of at most 4,096 users, whose logarithm bounds it; last row: the rise of the test "
+        "RMSE where each user gets another's z."
     )
     rows = [
         _said_of_z(f"{TITLES[data]}, {BRANCHES[branches]}, β = {beta:g}", found)
