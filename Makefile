@@ -3,9 +3,10 @@
 PYTHON ?= python3
 DEMO_FLAGS ?=
 BENCH_FLAGS ?=
+PAPER_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test slow bench lint types contracts check format lock clean
+.PHONY: demo test slow bench paper lint types contracts check format lock clean
 
 demo: .venv/.package ## train on the bundled films, evaluate, recommend by title, write a report
 	$(BIN)/hyvae demo $(DEMO_FLAGS)
@@ -19,6 +20,9 @@ slow: .venv/.dev ## the long tests: quality on the real data sets (needs HYVAE_D
 bench: .venv/.dev ## measure against the peers, about an hour on an idle machine (needs HYVAE_DATA); rewrites docs/performance.md
 	$(BIN)/python benchmarks/suite.py $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/report.py
+
+paper: .venv/.package ## the paper's tables, figures and claims, for hours (needs HYVAE_DATA); rewrites docs/reproduction
+	$(BIN)/hyvae paper all --out docs/reproduction $(PAPER_FLAGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
