@@ -16,7 +16,7 @@ import pytest
 from command import hyvae
 from rich.console import Console
 
-from hyvae.cli import compare
+from hyvae.cli import watching
 from hyvae.evaluation import Standing
 from hyvae.evaluation.cells import compute_cell
 from hyvae.ratings import Ratings
@@ -213,11 +213,11 @@ def _quick_cell(recommender: Recommender, *rest: Any) -> Any:
 
 @pytest.mark.parametrize(("seconds", "appears"), [(600.0, False), (0.0, True)])
 def test_a_bar_appears_where_it_takes_long(seconds: float, appears: bool, monkeypatch: pytest.MonkeyPatch):
-    assert compare.BAR_AFTER_SECONDS == 2
-    monkeypatch.setattr(compare, "BAR_AFTER_SECONDS", seconds)
+    assert watching.BAR_AFTER_SECONDS == 2
+    monkeypatch.setattr(watching, "BAR_AFTER_SECONDS", seconds)
     terminal = io.StringIO()
-    monkeypatch.setattr(compare, "stderr", Console(file=terminal, force_terminal=True, width=100))
-    with compare._Watch() as watch:
+    monkeypatch.setattr(watching, "stderr", Console(file=terminal, force_terminal=True, width=100))
+    with watching.Watch() as watch:
         watch(Standing(1, 4, 0, "hyvae, seed 0"))
         watch.timer.join(timeout=0.5)
         watch.progress.refresh()
@@ -225,5 +225,5 @@ def test_a_bar_appears_where_it_takes_long(seconds: float, appears: bool, monkey
 
 
 def test_where_nobody_watches_there_is_no_bar(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(compare, "BAR_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(watching, "BAR_AFTER_SECONDS", 0.0)
     assert hyvae(*command, "--cache", tmp_path).stderr == ""

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from hyvae.cli import options
-from hyvae.cli.output import note, print_json, stderr, stdout
-from hyvae.errors import ConfigError, DataError
-from hyvae.evaluation import Comparison, Standing, default_cache
+from hyvae.cli.output import note, print_json, stdout
+from hyvae.cli.watching import Watch, require_writable, terminable
+from hyvae.errors import ConfigError
+from hyvae.evaluation import Comparison, default_cache
 from hyvae.evaluation import compare as compare_models
 from hyvae.models.settings import parse_setting
 from hyvae.reports import write_comparison
 from hyvae.reports.comparison import PAGE, PLUS_MINUS, explanation, short_table
-
-# a comparison that is over sooner needs no bar
-BAR_AFTER_SECONDS = 2.0
 
 
 @options.reads_source
@@ -118,15 +109,6 @@ def _parsed(settings: list[str]) -> dict[str, dict[str, Any]]:
     return parsed
 
 
-def require_writable(out: Path) -> None:
-    """Say before the training, not after it, that the results could not be written."""
-    place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not place.is_dir():
-        raise DataError(f"{out} cannot be written: {place} is not a folder; choose another place")
-    if not os.access(place, os.W_OK):
-        raise DataError(f"{out} cannot be written: {place} is not yours to write to; choose another place")
-
-
 def _print(result: Comparison) -> None:
     heads, cells = short_table(result)
     # compact, as a terminal is narrow; the star for where nothing can be bold
@@ -141,73 +123,3 @@ def _print(result: Comparison) -> None:
     # wider than a narrow terminal rather than with cells cut short
     stdout.print(shown, crop=False)
     stdout.print(f"{explanation(result)} *: the best of its column.", markup=False, highlight=False)
-
-
-class Watch:
-    """Is told of each cell: shows a bar once it takes long, and tells what was done where a signal stops it.
-
-    Parameters
-    ----------
-    unit : str
-        What is counted, one of them.
-    """
-
-    def __init__(self, unit: str = "cell") -> None:
-        self.unit = unit
-        self.standing: Standing | None = None
-        self.progress = Progress(
-            SpinnerColumn(),
-            BarColumn(bar_width=16),
-            TextColumn("{task.description}", markup=False),
-            TimeElapsedColumn(),
-            console=stderr,
-            disable=not stderr.is_terminal,
-        )
-        self.task = self.progress.add_task("splitting", total=None)
-        self.timer = threading.Timer(BAR_AFTER_SECONDS, self.progress.start)
-
-    def __call__(self, standing: Standing) -> None:
-        """Show where it stands."""
-        self.standing = standing
-        done, total, _, now = standing
-        said = f"{self.unit} {done + 1} of {total}: {now}" if now else ""
-        self.progress.update(self.task, completed=done, total=total, description=said)
-
-    def __enter__(self) -> Self:
-        self.timer.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.timer.cancel()
-        # the bar may be about to appear
-        self.timer.join()
-        self.progress.stop()
-        if isinstance(value, KeyboardInterrupt) and self.standing is not None:
-            done, total, *_ = self.standing
-            stderr.print(
-                f"stopped with {done} of {total} {self.unit}s done; the same command goes on from them",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
-            sys.exit(128 + (value.args[0] if value.args else signal.SIGINT))
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt with its number; one that the process was told to ignore stays ignored."""
-    before = signal.getsignal(signal.SIGTERM)
-    if before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGTERM, _raise)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-
-
-def _raise(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt(number)

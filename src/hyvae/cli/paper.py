@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from hyvae.cli import options
-from hyvae.cli.compare import Watch, require_writable, terminable
 from hyvae.cli.output import note, stdout
+from hyvae.cli.watching import Watch, require_writable, terminable
 from hyvae.errors import ConfigError
 from hyvae.reports import require_matplotlib
 
