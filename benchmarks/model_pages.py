@@ -85,10 +85,12 @@ def main() -> None:
     tables = {
         "accuracy": ("run.py", "--table"),
         "uncertainty": ("run.py", "--uncertainty"),
+        "activity": ("run.py", "--activity"),
         "ablation": ("ablation.py", "--table"),
         "cold": ("cold.py", "--table"),
     }
     marks = {name: "\n".join(printed(f"accuracy/{script}", flag)) for name, (script, flag) in tables.items()}
+    printed("accuracy/run.py", "--reliability")
     ACCURACY.write_text(filled(ACCURACY.read_text(encoding="utf-8"), marks), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The plots of docs/performance.md; `benchmarks/report.py` draws them.
+"""The plots of docs/performance.md, which `benchmarks/report.py` draws, and of docs/accuracy.md.
 
 Colours are Okabe and Ito's, which colour-blind people can tell apart; every series has a marker or a label too.
 """
@@ -156,3 +156,18 @@ FIGURES: dict[str, tuple[str, Callable[[list[Axes], Result], None], int, float]]
     "scaling": ("scaling", draw_scaling, 3, 12),
     "roof": ("roof", draw_roof, 2, 10.5),
 }
+
+
+def draw_reliability(panels: list[Axes], result: Result) -> None:
+    """Shares that intervals hold, against the stated ones; and how far they are off."""
+    held, off = panels
+    looks = zip((OURS, SECOND, THIRD, MUTED, "#CC79A7", "#56B4E9"), ("o", "s", "^", "D", "v", "P"), strict=True)
+    held.plot([0, 100], [0, 100], ":", color=MUTED)
+    off.axhline(0, linestyle=":", color=MUTED)
+    for (protocol, points), (colour, marker) in zip(result.items(), looks, strict=False):
+        stated, observed = 100 * points[:, 0], 100 * points[:, 1]
+        held.plot(stated, observed, marker=marker, markersize=4, color=colour, label=protocol)
+        off.plot(stated, observed - stated, marker=marker, markersize=4, color=colour)
+    held.set(xlabel="stated, %", ylabel="held, %")
+    off.set(xlabel="stated, %", ylabel="held less stated, points")
+    held.figure.legend(loc="outside right upper", fontsize=9)

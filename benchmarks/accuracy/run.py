@@ -1,7 +1,7 @@
 """Systems on identical splits: train, test, keep seed by seed, and tell them apart with paired intervals.
 
     HYVAE_DATA=... .venv/bin/python benchmarks/accuracy/run.py PROTOCOL [PROTOCOL ...] --systems NAME [NAME ...]
-    .venv/bin/python benchmarks/accuracy/run.py --table
+    .venv/bin/python benchmarks/accuracy/run.py --table --uncertainty --activity --reliability
 
 Protocols are those of `protocols.py`, systems those of `systems.py`: `MODEL[:PRESET]` of hyvae, and peers such as
 `myfm:strong`. Kept in `results/PROTOCOL-SYSTEM.json`; what is there is not trained again. With `--predicted FOLDER`,
@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from protocols import PROTOCOLS
 from systems import PEERS, errors_of, versions
 
@@ -25,10 +26,13 @@ from hyvae.evaluation.comparison import Estimate, paired_difference
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-REFERENCE = "myfm:strong"
+REFERENCE, DEFAULT = "myfm:strong", "hyvae"
 MEASURES = ("rmse", "mae", "um_rmse", "um_mae")
+STATED = (80, 90, 95)
+RELIABILITY = HERE.parents[1] / "docs" / "figures" / "accuracy-reliability.svg"
 sys.path.append(str(HERE.parent))
 
+import plots  # noqa: E402
 from trials import read, write  # noqa: E402
 
 
@@ -96,6 +100,32 @@ def uncertainty_table() -> None:
             print(f"| {protocol} | {kept['system']} | {len(found)} | {' | '.join(cells)} |")
 
 
+def activity_table() -> None:
+    """What intervals of the default model hold by the user's number of known ratings, all splits together."""
+    print("| protocol | known ratings | test ratings | held of 80 % | 90 % | 95 % |")
+    print("|---|---|---|---|---|---|")
+    for protocol in PROTOCOLS:
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for one in read(path_of(protocol, DEFAULT)).get("runs", []):
+            for row in one.get("uncertainty", {}).get("by_user_activity", []):
+                name = f"{row['from']}–{row['to']}" if row["to"] else f"{row['from']} or more"
+                rows.setdefault("0" if row["to"] == 0 else name, []).append(row)
+        for name, found in rows.items():
+            total = sum(row["ratings"] for row in found)
+            shares = (sum(row["ratings"] * row[f"observed_{stated}%"] for row in found) / total for stated in STATED)
+            print(f"| {protocol} | {name} | {total:,} | {' | '.join(f'{100 * share:.1f}' for share in shares)} |")
+
+
+def draw_reliability() -> None:
+    """What intervals of each stated share hold, means over the splits."""
+    found = {}
+    for protocol in PROTOCOLS:
+        runs = [run for run in read(path_of(protocol, DEFAULT)).get("runs", []) if "uncertainty" in run]
+        if runs:
+            found[protocol] = np.mean([run["uncertainty"]["reliability"] for run in runs], 0)
+    plots.drawn(RELIABILITY, plots.draw_reliability, 2, 9.0, found)
+
+
 def mean(runs: list[dict[str, Any]], measure: str) -> float:
     return sum(one[measure] for one in runs) / len(runs)
 
@@ -125,6 +155,8 @@ def main() -> None:
     arguments.add_argument("--predicted", type=Path)
     arguments.add_argument("--table", action="store_true")
     arguments.add_argument("--uncertainty", action="store_true", help="coverage and scores of distributions")
+    arguments.add_argument("--activity", action="store_true", help="coverage by number of known ratings")
+    arguments.add_argument("--reliability", action="store_true", help=f"draw {RELIABILITY.name}")
     given = arguments.parse_args()
     if given.predicted:
         take_over(given.predicted)
@@ -135,6 +167,10 @@ def main() -> None:
         table()
     if given.uncertainty:
         uncertainty_table()
+    if given.activity:
+        activity_table()
+    if given.reliability:
+        draw_reliability()
 
 
 if __name__ == "__main__":
