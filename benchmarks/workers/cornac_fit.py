@@ -31,6 +31,8 @@ if __name__ == "__main__":
     def predicted(part: Arrays) -> np.ndarray:
         pairs = zip(part.user_index.tolist(), part.indices.tolist(), strict=True)
         known = ((users.get(user), items.get(item)) for user, item in pairs)
-        return np.array([mean if user is None or item is None else model.rate(user, item) for user, item in known])
+        # a number, or with BiVAE an array of one
+        rates = (mean if None in pair else np.ravel(model.rate(*pair))[0] for pair in known)
+        return np.fromiter(rates, float, len(part.indices))
 
     worker.answer(seconds=seconds, test=errors(predicted(parts["test"]), parts["test"]))

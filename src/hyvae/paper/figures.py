@@ -70,7 +70,7 @@ def losses(by_data: Mapping[str, Curve]) -> Figure:
         axes.axvline(at, color=ORANGE, linestyle="--", linewidth=1)
         axes.annotate(
             f"99 % of the fall\nat epoch {at:g}",
-            (at, 0.97),
+            (at, 0.6),
             xycoords=("data", "axes fraction"),
             xytext=(4 if at < curve.training[-1][0] / 2 else -4, 0),
             textcoords="offset points",
@@ -99,10 +99,23 @@ def depths(by_data: Mapping[str, Mapping[int, Curve]]) -> Figure:
             axes.plot(*_xy(curve.validation), "--", color=ORANGE, label="validation")
             epoch, least = turning(curve.validation)
             axes.plot(epoch, least, "o", color=ORANGE, label="validation turns")
-            axes.annotate(f"epoch {epoch:g}", (epoch, least), xytext=(4, 5), textcoords="offset points", fontsize=7.5)
-            axes.set_title(f"{TITLES[data]}, {layers} hidden layers")
+            # inside of the panel, whichever end of it the point is at
+            side = "left" if epoch < curve.validation[-1][0] / 2 else "right"
+            offset = (5 if side == "left" else -5, -5)
+            axes.annotate(
+                f"epoch {epoch:g}",
+                (epoch, least),
+                xytext=offset,
+                textcoords="offset points",
+                ha=side,
+                va="top",
+                fontsize=7.5,
+                color=ORANGE,
+            )
+            if row is panels[0]:
+                axes.set_title(f"{layers} hidden layers")
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        row[0].set_ylabel("squared error")
+        row[0].set_ylabel(f"{TITLES[data]}\nsquared error")
         top = max(axes.get_ylim()[1] for axes in row)
         bottom = min(axes.get_ylim()[0] for axes in row)
         for axes in row:
