@@ -164,10 +164,6 @@ class Uncertainty:
         place = min(int(np.searchsorted(COVERAGES, coverage - 1e-9)), len(COVERAGES) - 1)
         return self.quantiles[self._group(evidence), place].numpy()
 
-    def half_width(self, predictions: Predictions, evidence: Evidence, coverage: float) -> Floats:
-        """Half of the width of the intervals that hold a share of the ratings, (n,)."""
-        return self.quantile(evidence, coverage) * self.deviation(predictions, evidence)
-
     def _group(self, evidence: Evidence) -> Tensor:
         return torch.searchsorted(self.edges, torch.from_numpy(evidence.counts))
 
