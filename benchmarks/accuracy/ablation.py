@@ -21,6 +21,7 @@ from systems import trained
 
 from hyvae import Ratings, Recommender, metrics
 from hyvae.models.hyvae import HyVAE
+from hyvae.nn.draws import Draws
 from hyvae.scoring import predict_pairs
 
 HERE = Path(__file__).resolve().parent
@@ -53,10 +54,11 @@ def of_draws(model: HyVAE, parts: Any, chosen: list[int]) -> np.ndarray:
     kept = draws.samples, model.n_drawn
     state = {name: tensor.clone() for name, tensor in [*draws.named_buffers(), ("rows", model.item_rows)]}
     columns = torch.cat([torch.arange(s * draws.width, (s + 1) * draws.width) for s in chosen])
-    for name in ("item_effects", "user_effects", "usual_item", "usual_user"):
-        setattr(draws, name, state[name][..., columns].contiguous())
-    for name in ("user_prior", "item_prior", "cuts"):
-        setattr(draws, name, state[name][chosen].contiguous())
+    for name, tensor in state.items():
+        if name.endswith("effects"):
+            _set(draws, name, tensor[:, columns].contiguous())
+        elif name.endswith(("prior", "encodings", "cuts")):
+            _set(draws, name, tensor[chosen].contiguous())
     rows = state["rows"]
     model.item_rows = torch.cat([rows[:, columns], rows[:, model.n_drawn :]], 1)
     draws.samples, model.n_drawn = len(chosen), len(columns)
@@ -68,7 +70,13 @@ def of_draws(model: HyVAE, parts: Any, chosen: list[int]) -> np.ndarray:
         draws.samples, model.n_drawn = kept
         model.item_rows = state.pop("rows")
         for name, tensor in state.items():
-            setattr(draws, name, tensor)
+            _set(draws, name, tensor)
+
+
+def _set(draws: Draws, name: str, tensor: torch.Tensor) -> None:
+    """Change a buffer, by its name in the state."""
+    part, _, last = name.rpartition(".")
+    setattr(draws.get_submodule(part), last, tensor)
 
 
 def split_of(data: str, seed: int) -> dict[str, float]:
@@ -89,10 +97,10 @@ def split_of(data: str, seed: int) -> dict[str, float]:
     found["draws alone: of one chain"] = rmse(of_draws(model, parts, all_of_them[: samples // chains]))
     few = all_of_them[::chains]
     found[f"draws alone: {len(few)} of {samples}, of all chains"] = rmse(of_draws(model, parts, few))
-    usual = model.draws.usual_user_count.clone()
-    model.draws.usual_user_count.fill_(1.0)
+    usual = model.draws.users.usual_count.clone()
+    model.draws.users.usual_count.fill_(1.0)
     found["draws alone: short histories as they are"] = rmse(of_draws(model, parts, all_of_them))
-    model.draws.usual_user_count.copy_(usual)
+    model.draws.users.usual_count.copy_(usual)
     network = validated(trained("hyvae:fast", parts.train, parts.valid, seed), parts)
     found["network alone"] = rmse(network)
     for name, settings in NETWORKS.items():

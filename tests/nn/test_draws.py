@@ -6,6 +6,7 @@ import torch
 
 from hyvae.nn import draws as module
 from hyvae.nn.draws import Draws
+from hyvae.nn.gibbs import Gibbs, with_one_for_bias
 from hyvae.nn.probit import MOST_LEVELS, probabilities
 from hyvae.scoring import rating_block
 
@@ -60,20 +61,27 @@ def test_expected_ratings_are_means_over_draws_of_those_of_the_levels(case):
     assert ((found >= 1) & (found <= 5)).all()
 
 
+def prior_of_first_draw(encoder, entries):
+    """Precision and mean of the vector of a row with some entries, in the first draw."""
+    precision, mean = encoder.prior[0].double()
+    average, spread = encoder.encodings[0].double()
+    usual = float(encoder.usual_count)
+    missing = max(1 - len(entries) / usual, 0)
+    encoded = encoder.effects[entries, :WIDTH].double().sum(0) / np.sqrt(max(len(entries), usual))
+    return 1 / (1 / precision + missing * spread), mean + encoded + missing * average
+
+
 def test_a_user_is_the_maximum_of_their_posterior(case, monkeypatch):
     draws, items, block = case
     monkeypatch.setattr(module, "_EM_STEPS", 200)
     codes = draws.encode(block.pattern, block.values, items)[:, :WIDTH].double()
-    precision, mean = draws.user_prior[0].double()
-    effects, items = draws.item_effects[:, :WIDTH].double(), items[:, :WIDTH].double()
+    items = items[:, :WIDTH].double()
     for user in range(5):
         of = slice(int(block.pattern.crow[user]), int(block.pattern.crow[user + 1]))
         rated, level = block.pattern.col[of].long(), draws._level(block.values[of])
         if not len(rated):
             continue
-        usual = float(draws.usual_user_count)
-        missing = max(usual - len(rated), 0) * draws.usual_item[:WIDTH].double()
-        prior = mean + (effects[rated].sum(0) + missing) / np.sqrt(max(len(rated), usual))
+        precision, prior = prior_of_first_draw(draws.users, rated)
         x = codes[user].clone().requires_grad_(True)
         scores = items[rated, :-1] @ x[:-1] + x[-1] + items[rated, -1]
         share = probabilities(scores, torch.ones_like(scores), draws.cuts[0, :4].double())
@@ -82,14 +90,40 @@ def test_a_user_is_the_maximum_of_their_posterior(case, monkeypatch):
         assert x.grad.abs().max() < 1e-3
 
 
-def test_someone_without_ratings_has_usual_ones(case, small_ratings):
-    draws, items, block = case
+def test_the_usual_number_of_ratings_is_their_median(case, small_ratings):
+    for encoder, counts in ((case[0].users, small_ratings.user_counts), (case[0].items, small_ratings.item_counts)):
+        counts = np.sort(counts[counts > 0])
+        assert float(encoder.usual_count) == counts[(len(counts) - 1) // 2]
+
+
+@pytest.mark.parametrize("side", ["users", "items"])
+def test_what_is_unknown_is_the_average_encoding(small_ratings, side):
+    block, (own, others) = rating_block(small_ratings), ("users", "items") if side == "users" else ("items", "users")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        gibbs = Gibbs(block.pattern, block.values.long() - 1, 5, WIDTH)
+        for _ in range(3):
+            gibbs.sweep()
+    draws = Draws(*block.pattern.shape, 1, WIDTH)
+    draws._keep(0, gibbs)
+    entries = {"users": block.pattern.row.long(), "items": block.pattern.col.long()}
+    encoded = getattr(gibbs, own).encoded(getattr(gibbs, own).table)[entries[own]]
+    mean, spread = getattr(draws, own).encodings[0]
+    torch.testing.assert_close(mean[:-1], encoded.mean(0)[:-1])
+    torch.testing.assert_close(spread, encoded.var(0, correction=0))
+    # to the average person or thing of the other side, whoever is unknown gives the mean score
+    vectors = {"users": gibbs.user_vectors, "items": gibbs.item_vectors}
+    unknown, other = mean + getattr(draws, own).prior[0, 1], vectors[others][entries[others]].mean(0)
+    score = (vectors["users"][entries["users"]] * with_one_for_bias(vectors["items"])[entries["items"]]).sum(1)
+    score = (score + vectors["items"][entries["items"], -1]).mean()
+    torch.testing.assert_close(unknown[:-1] @ other[:-1] + unknown[-1] + other[-1], score)
+
+
+def test_someone_without_ratings_is_who_is_expected(case, small_ratings):
+    draws, items, _ = case
     nobody = rating_block(small_ratings.take(np.zeros(len(small_ratings), bool)))
     codes = draws.encode(nobody.pattern, nobody.values, items)
-    counts = torch.bincount(block.pattern.col.long(), minlength=len(items)).float()
-    usual = counts @ draws.item_effects / counts.sum() * draws.usual_user_count.sqrt()
-    torch.testing.assert_close(codes[0], draws.user_prior[:, 1].flatten() + usual)
-    assert float(draws.usual_user_count) == np.sort(small_ratings.user_counts)[(small_ratings.n_users - 1) // 2]
+    torch.testing.assert_close(codes[0], (draws.users.prior[:, 1] + draws.users.encodings[:, 0]).flatten())
 
 
 def test_an_item_is_the_maximum_of_its_posterior(case, monkeypatch):
@@ -100,14 +134,11 @@ def test_an_item_is_the_maximum_of_its_posterior(case, monkeypatch):
     values = block.values[turned.order.long()]
     users = draws.encode(block.pattern, block.values, items)
     rows = draws.encode_items(pattern, values, users, torch.arange(len(users)))
-    precision, mean = draws.item_prior[0].double()
-    usual = float(draws.usual_item_count)
     counts = pattern.crow.diff()
     for item in (int(counts.argmin()), int(counts.argmax())):
         of = slice(int(turned.crow[item]), int(turned.crow[item + 1]))
         raters, level = turned.col[of].long(), draws._level(values[of])
-        effects = draws.user_effects[raters, :WIDTH].sum(0) + max(usual - len(raters), 0) * draws.usual_user[:WIDTH]
-        prior = mean + effects.double() / np.sqrt(max(len(raters), usual))
+        precision, prior = prior_of_first_draw(draws.items, raters)
         vectors = users[raters, :WIDTH].double()
         x = rows[item, :WIDTH].double().clone().requires_grad_(True)
         scores = vectors[:, :-1] @ x[:-1] + x[-1] + vectors[:, -1]

@@ -394,8 +394,8 @@ class TestDraws:
         crow, col = case(n_rows)
         level, samples = torch.arange(len(col)) % 4, 3
         curves = draw(samples, 4, 17), torch.full((samples,), -4.0), torch.full((samples,), 2.0)
-        precision = torch.stack([positive(width)] * samples)
-        given = (crow, col, level, 0.3 * draw(90, samples * width), *curves, precision, draw(n_rows, samples * width))
+        prior = torch.stack([positive(width)] * samples), draw(samples, width).square(), draw(n_rows).sigmoid()
+        given = (crow, col, level, 0.3 * draw(90, samples * width), *curves, *prior, draw(n_rows, samples * width))
         torch.testing.assert_close(*both_ways(monkeypatch, kernels.probit_rows, *given, 3), rtol=1e-3, atol=2e-3)
 
 

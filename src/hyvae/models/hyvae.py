@@ -220,14 +220,14 @@ class HyVAE(RatingModel):
         "item_effect",
         "item_free",
         "head_bias",
-        "draws.item_effects",
+        "draws.users.effects",
     )
     user_tables: ClassVar[tuple[str, ...]] = (
         "user_effect",
         "user_rating_table",
         "user_presence_table",
         "user_vectors",
-        "draws.user_effects",
+        "draws.items.effects",
     )
 
     config: HyVAEConfig

@@ -477,7 +477,8 @@ EACH_PROCESSOR void draw_f32(int64_t n, float *A, float *b, const float *noise) 
 }
 
 // Vectors x of rows in several draws, for the ordered levels of their entries: EM with the noise of <x, q> + offset as
-// what is unknown, from the prior's mean on, `steps` times.  A draw's vectors of the other side are `width` columns of
+// what is unknown, from the prior's mean on, `steps` times.  The prior's variance is 1/precision, and `spread` times what
+// is `missing` of a row.  A draw's vectors of the other side are `width` columns of
 // `table`, the last of them the offset.  `noise`: of each draw and level, the expected noise by its values at equal steps
 // of the score from the draw's `low` on, linear between and beyond.  Cases are rows of the first draw, of the second, …
 struct Answers {
@@ -485,17 +486,21 @@ struct Answers {
     const int64_t *crow;
     const int32_t *col;
     const int64_t *level;
-    const float *table, *noise, *low, *per_step, *precision;
+    const float *table, *noise, *low, *per_step, *precision, *spread, *missing;
     float *vectors;
 };
 EACH_PROCESSOR void probit_rows_f32(const Answers &x, int64_t first, int64_t last, int64_t steps) {
     const int64_t width = x.width, stride = x.samples * width;
-    std::vector<float> A(width * width), b(width), prior(width), rows, offsets;
+    std::vector<float> A(width * width), b(width), prior(width), precision(width), rows, offsets;
     std::vector<int32_t> own;
     for (int64_t number = first; number < last; ++number) {
         const int64_t s = number / x.n_rows, r = number % x.n_rows, begin = x.crow[r], n = x.crow[r + 1] - begin;
         if (!n) continue;
-        const float *precision = x.precision + s * width, *noise = x.noise + s * x.n_levels * (x.cells + 1);
+        for (int64_t k = 0; k < width; ++k) {
+            const float own = x.precision[s * width + k];
+            precision[k] = own / (1.0f + own * x.spread[s * width + k] * x.missing[r]);
+        }
+        const float *noise = x.noise + s * x.n_levels * (x.cells + 1);
         const float low = x.low[s], per_step = x.per_step[s];
         float *vector = x.vectors + r * stride + s * width;
         std::copy(vector, vector + width, prior.begin());
@@ -887,9 +892,10 @@ EXPORT void hyvae_draw_table(int64_t n, const int64_t *crow, const int32_t *rows
 EXPORT void hyvae_probit_rows(int64_t n_rows, int64_t samples, const int64_t *crow, const int32_t *col,
                               const int64_t *level, int64_t n_levels, const float *table, int64_t stride,
                               int64_t width, const float *noise, int64_t cells, const float *low, const float *per_step,
-                              const float *precision, int64_t steps, float *vectors, int threads) {
-    const Answers x{n_rows, samples, width, n_levels, cells, stride,   crow,      col,
-                    level,  table,   noise, low,      per_step, precision, vectors};
+                              const float *precision, const float *spread, const float *missing, int64_t steps,
+                              float *vectors, int threads) {
+    const Answers x{n_rows, samples, width, n_levels, cells,     stride, crow,    col,
+                    level,  table,   noise, low,      per_step, precision, spread, missing, vectors};
     const int64_t work = n_rows ? (crow[n_rows] - crow[0]) / n_rows * width * width : 0;
     over_range(n_rows * samples, work, threads, [&](int64_t a, int64_t b) { probit_rows_f32(x, a, b, steps); });
 }

@@ -3,7 +3,8 @@
 Of each draw the items' vectors are kept, what having rated an item says of a user (P of `hyvae.nn.gibbs`), the users'
 prior and the cuts. A user's vector is not: it is the same model's answer to their ratings, whoever they are, given the
 draw's items. That is the encoder's mean, P applied to what they rated, corrected by a regression on how they
-rated it, by EM.
+rated it, by EM. Of someone with a short history the encoding is not yet known: what they will rate beside counts as
+what people rate on average, and the regression is told how far from it people are.
 """
 
 from __future__ import annotations
@@ -28,6 +29,66 @@ _CELLS = 1024
 _BEYOND = 6.0
 
 
+class Encoder(nn.Module):
+    """What the draws say of a user's vector, or an item's, by what it has ratings with; the ratings themselves aside.
+
+    The encoding is the sum of the effects of a row's entries, over the root of their number. A row of fewer entries
+    than usual misses a share of it, for which the average encoding stands, and adds to the variance: training has
+    seen next to no short histories, and what it learnt of all users together lies in the sums over their long ones.
+
+    Attributes
+    ----------
+    effects : (n of the other side, samples · width) tensor
+    prior : (samples, 2, width) tensor
+        Precision and mean of what a vector is beside its encoding.
+    encodings : (samples, 2, width) tensor
+        Mean and variance of the encodings in training, each as often as it has ratings.
+    usual_count : () tensor
+        Median number of ratings in training.
+    """
+
+    effects: Tensor
+    prior: Tensor
+    encodings: Tensor
+    usual_count: Tensor
+
+    def __init__(self, n_others: int, samples: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("effects", torch.zeros(n_others, samples * width))
+        self.register_buffer("prior", torch.ones(samples, 2, width))
+        self.register_buffer("encodings", torch.zeros(samples, 2, width))
+        self.register_buffer("usual_count", torch.ones(()))
+
+    def keep(self, sample: int, side: Side, other_mean: Tensor, score: Tensor) -> None:
+        """Keep what a draw says.
+
+        Parameters
+        ----------
+        other_mean : (width,) tensor
+            Mean vector of the other side, each as often as it has ratings.
+        score : () tensor
+            Mean score of all ratings.
+        """
+        width = side.table.shape[1]
+        self.effects[:, sample * width : (sample + 1) * width] = side.table
+        self.prior[sample] = side.prior
+        encoded = side.encoded(side.table)
+        mean = _mean_of_entries(side, encoded)
+        self.encodings[sample, 1] = _mean_of_entries(side, (encoded - mean).square())
+        # people rate what they like, so that vectors that meet are not independent: the bias has what that adds
+        vector = mean + side.prior[1]
+        mean[-1] += score - vector[:-1] @ other_mean[:-1] - vector[-1] - other_mean[-1]
+        self.encodings[sample, 0] = mean
+
+    def expected(self, pattern: SparsePattern) -> tuple[Tensor, Tensor]:
+        """Expected vectors of rows, (n_rows, samples · width), and the missing share of each encoding, (n_rows,)."""
+        counts = pattern.crow.diff().to(self.effects.dtype)
+        missing = (1 - counts / self.usual_count).clamp_min(0)
+        sums = sparse_product(self.effects.new_ones(pattern.nnz), self.effects, pattern)
+        encoded = sums * counts.maximum(self.usual_count).rsqrt().unsqueeze(1)
+        return encoded + missing.unsqueeze(1) * self.encodings[:, 0].flatten() + self.prior[:, 1].flatten(), missing
+
+
 class Draws(nn.Module):
     """What is kept of the draws.
 
@@ -43,14 +104,6 @@ class Draws(nn.Module):
 
     levels: Tensor
     cuts: Tensor
-    user_prior: Tensor
-    item_prior: Tensor
-    item_effects: Tensor
-    user_effects: Tensor
-    usual_item: Tensor
-    usual_user: Tensor
-    usual_user_count: Tensor
-    usual_item_count: Tensor
     drawn: Tensor
 
     def __init__(self, n_users: int, n_items: int, samples: int, width: int) -> None:
@@ -59,11 +112,7 @@ class Draws(nn.Module):
         # where there are fewer levels, the last of them again, at a cut that no score reaches
         self.register_buffer("levels", torch.zeros(MOST_LEVELS))
         self.register_buffer("cuts", torch.full((samples, MOST_LEVELS - 1), torch.inf))
-        for side, other, n in (("user", "item", n_items), ("item", "user", n_users)):
-            self.register_buffer(f"{side}_prior", torch.ones(samples, 2, width))
-            self.register_buffer(f"{other}_effects", torch.zeros(n, samples * width))
-            self.register_buffer(f"usual_{other}", torch.zeros(samples * width))
-            self.register_buffer(f"usual_{side}_count", torch.ones(()))
+        self.users, self.items = Encoder(n_items, samples, width), Encoder(n_users, samples, width)
         self.register_buffer("drawn", torch.zeros(()))
         self._made: tuple[Tensor, int, Curves] | None = None
 
@@ -95,19 +144,17 @@ class Draws(nn.Module):
                     self._keep(s, gibbs)
                     vectors[:, s * self.width : (s + 1) * self.width] = gibbs.item_vectors
                 told(chain * sweeps + sweep)
-        for side, indptr in (("user", pattern.crow), ("item", pattern.transpose.crow)):
+        for encoder, indptr in ((self.users, pattern.crow), (self.items, pattern.transpose.crow)):
             counts = indptr.diff()
-            getattr(self, f"usual_{side}_count").copy_(counts[counts > 0].median())
+            encoder.usual_count.copy_(counts[counts > 0].median())
         self.drawn.fill_(1.0)
         return vectors
 
     def _keep(self, sample: int, gibbs: Gibbs) -> None:
         """What a draw says of people and things that have no vector of their own, and of levels."""
-        part = slice(sample * self.width, (sample + 1) * self.width)
-        self.item_effects[:, part], self.user_effects[:, part] = gibbs.users.table, gibbs.items.table
-        self.usual_item[part] = _mean_of_entries(gibbs.users)
-        self.usual_user[part] = _mean_of_entries(gibbs.items)
-        self.user_prior[sample], self.item_prior[sample] = gibbs.users.prior, gibbs.items.prior
+        score = scores_at(gibbs.pattern, gibbs.user_vectors, gibbs.item_vectors).mean()
+        self.users.keep(sample, gibbs.users, _mean_of_entries(gibbs.items, gibbs.item_vectors), score)
+        self.items.keep(sample, gibbs.items, _mean_of_entries(gibbs.users, gibbs.user_vectors), score)
         self.cuts[sample, : len(gibbs.cuts)] = gibbs.cuts
 
     def _level(self, values: Tensor) -> Tensor:
@@ -117,8 +164,7 @@ class Draws(nn.Module):
 
     def encode(self, pattern: SparsePattern, values: Tensor, item_vectors: Tensor) -> Tensor:
         """Users' vectors from their ratings, (n_rows, samples · width)."""
-        encoded = _encoded(self.item_effects, self.usual_item, self.usual_user_count, pattern)
-        return self._corrected(encoded, self.user_prior, pattern, values, item_vectors)
+        return self._corrected(self.users, self.users.expected(pattern), pattern, values, item_vectors)
 
     def encode_items(self, pattern: SparsePattern, values: Tensor, user_vectors: Tensor, users: Tensor) -> Tensor:
         """Items' vectors from their ratings, (n, samples · width); a row of `pattern` each.
@@ -128,15 +174,15 @@ class Draws(nn.Module):
         user_vectors : (n_raters, samples · width) tensor
             Of those who rated them, whose places among the users, ascending, are `users`.
         """
-        encoded = _encoded(self.user_effects, self.usual_user, self.usual_item_count, pattern)
         place = torch.searchsorted(users, pattern.col.long()).to(pattern.col.dtype)
         of_raters = SparsePattern((pattern.shape[0], len(users)), pattern.crow, place)
-        return self._corrected(encoded, self.item_prior, of_raters, values, user_vectors)
+        return self._corrected(self.items, self.items.expected(pattern), of_raters, values, user_vectors)
 
     def _corrected(
-        self, encoded: Tensor, prior: Tensor, pattern: SparsePattern, values: Tensor, others: Tensor
+        self, encoder: Encoder, encoded: tuple[Tensor, Tensor], pattern: SparsePattern, values: Tensor, others: Tensor
     ) -> Tensor:
         """The maximum of the posterior of rows' vectors around their encoding, given the other side's; by EM."""
+        mean, missing = encoded
         curves = self._curves()
         pattern, others = _narrowed(pattern, others)
         return kernels.probit_rows(
@@ -147,8 +193,10 @@ class Draws(nn.Module):
             curves.noise,
             curves.low,
             curves.per_step,
-            prior[:, 0].contiguous(),
-            encoded + prior[:, 1].flatten(),
+            encoder.prior[:, 0].contiguous(),
+            encoder.encodings[:, 1].contiguous(),
+            missing,
+            mean,
             _EM_STEPS,
         )
 
@@ -227,18 +275,7 @@ def _narrowed(pattern: SparsePattern, item_vectors: Tensor) -> tuple[SparsePatte
     return narrow, item_vectors[items.long()]
 
 
-def _encoded(effects: Tensor, usual: Tensor, usual_count: Tensor, pattern: SparsePattern) -> Tensor:
-    """Sums of the effects of each row's entries, over the root of their number.
-
-    A row of fewer entries than usual is completed with usual ones: training has seen next to no short histories, and
-    what it learnt of all users together lies in the sums over their long ones.
-    """
-    counts = pattern.crow.diff().unsqueeze(1).to(effects.dtype)
-    sums = sparse_product(effects.new_ones(pattern.nnz), effects, pattern)
-    return (sums + (usual_count - counts).clamp_min(0) * usual) * counts.maximum(usual_count).rsqrt()
-
-
-def _mean_of_entries(side: Side) -> Tensor:
-    """The mean row of a side's table, over all that its rows are summed for; (width,)."""
-    counts = side.pattern.transpose.crow.diff().to(side.table.dtype)
-    return counts @ side.table / counts.sum()
+def _mean_of_entries(side: Side, rows: Tensor) -> Tensor:
+    """The mean of a side's rows, each as often as it has ratings; (width,)."""
+    counts = side.pattern.crow.diff().to(rows.dtype)
+    return counts @ rows / counts.sum()

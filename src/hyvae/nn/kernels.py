@@ -40,7 +40,7 @@ _SIGNATURES = {
     "ridge_f64": "ippppiidpt",
     "draw_rows": "ippppippppppt",
     "draw_table": "ipppppippppp" + "t",
-    "probit_rows": "iipppipiipippp" + "ipt",
+    "probit_rows": "iipppipiipippppp" + "ipt",
     "interpolate": "ipffippt",
     "transpose": "iipppppp",
     "hidden_entries": "ipppppp",
@@ -370,15 +370,17 @@ def _probit_rows(
     low: Tensor,
     per_step: Tensor,
     precision: Tensor,
+    spread: Tensor,
+    missing: Tensor,
     means: Tensor,
     steps: int,
 ) -> Tensor:
     samples, n_levels, cells = noise.shape[0], noise.shape[1], noise.shape[2] - 1
     n_rows, width = len(means), means.shape[1] // samples
-    if not means.shape[1] == table.shape[1] == samples * width == precision.numel():
+    if not means.shape[1] == table.shape[1] == samples * width == precision.numel() == spread.numel():
         raise ValueError(f"means {means.shape}, table {table.shape} and precision {precision.shape} of {samples} draws")
     out = means.clone(memory_format=torch.contiguous_format)
-    if _by_kernel(table, noise, low, per_step, precision, means) and noise.is_contiguous():
+    if _by_kernel(table, noise, low, per_step, precision, spread, missing, means) and noise.is_contiguous():
         table = _rows_together(table)
         _compiled["probit_rows"](
             n_rows,
@@ -395,6 +397,8 @@ def _probit_rows(
             low.data_ptr(),
             per_step.data_ptr(),
             precision.data_ptr(),
+            spread.data_ptr(),
+            missing.data_ptr(),
             steps,
             out.data_ptr(),
             torch.get_num_threads(),
@@ -405,12 +409,13 @@ def _probit_rows(
         design, offsets, prior = table[:, part].clone(), table[col, s * width + width - 1], means[:, part]
         design[:, -1] = 1.0
         vectors = prior.clone()
-        lower = torch.linalg.cholesky(_grams(crow, col, design) + torch.diag(precision[s]))
+        own = precision[s] / (1 + precision[s] * spread[s] * missing.unsqueeze(1))
+        lower = torch.linalg.cholesky(_grams(crow, col, design) + torch.diag_embed(own))
         for _ in range(steps):
             place = (_sample(crow, col, vectors, design) + offsets - low[s]) * per_step[s]
             cell = place.clamp(0, cells - 1).long()
             expected = torch.lerp(noise[s, level, cell], noise[s, level, cell + 1], place - cell)
-            slope = _product(crow, col, None, expected, design) + precision[s] * (prior - vectors)
+            slope = _product(crow, col, None, expected, design) + own * (prior - vectors)
             vectors += torch.cholesky_solve(slope.unsqueeze(2), lower).squeeze(2)
         out[:, part] = vectors
     return out
@@ -848,7 +853,7 @@ _OPERATORS = {
     "draw_table(Tensor crow, Tensor rows, Tensor weights, Tensor grams, Tensor sums, Tensor precision, Tensor mean, "
     "Tensor noise, Tensor(a!) table, Tensor(b!) moments) -> ()": _draw_table,
     "probit_rows(Tensor crow, Tensor col, Tensor level, Tensor table, Tensor noise, Tensor low, Tensor per_step, "
-    "Tensor precision, Tensor means, int steps) -> Tensor": _probit_rows,
+    "Tensor precision, Tensor spread, Tensor missing, Tensor means, int steps) -> Tensor": _probit_rows,
     "interpolate_(Tensor(a!) out, Tensor x, float low, float per_step, Tensor values) -> ()": _interpolate,
     "transpose(Tensor crow, Tensor col, int n_cols, bool touched_only) -> (Tensor, Tensor, Tensor, Tensor)": _transpose,
     "hidden_entries(Tensor crow, Tensor col, Tensor visible) -> (Tensor, Tensor, Tensor)": _hidden_entries,
