@@ -212,13 +212,24 @@ class TestWithRatings:
         users = [99, 100, 101, 106, 160]
         np.testing.assert_allclose(everything(chain, users), everything(both, users), atol=1e-5)
 
-    @pytest.mark.xfail(strict=True, reason="an item is encoded once, from the first ratings that bring it")
+    @pytest.mark.parametrize("saved", [False, True])
     @pytest.mark.parametrize("kind", ["hyvae", "bias"])
-    def test_a_folded_items_later_ratings_count_too(self, models, kind):
+    def test_a_folded_items_later_ratings_count_too(self, models, kind, saved, tmp_path):
         one, two = of({100: {7: 5.0}}), of({103: {7: 1.0}, 109: {7: 1.0}})
-        chain = models[kind].with_ratings(one).with_ratings(two)
+        first = models[kind].with_ratings(one)
+        if saved:
+            first.save(tmp_path / "run")
+            first = Recommender.load(tmp_path / "run")
+        chain = first.with_ratings(two)
         both = models[kind].with_ratings(merge(one, two))
         np.testing.assert_allclose(everything(chain, [160, 250]), everything(both, [160, 250]), atol=0.05)
+
+    def test_an_item_keeps_the_row_whose_ratings_were_not_saved(self, models, tmp_path):
+        first = models["hyvae"].with_ratings(of({100: {7: 5.0}, 103: {7: 5.0}}))
+        first.save(tmp_path / "run", history=False)
+        forgetful = Recommender.load(tmp_path / "run")
+        later = forgetful.with_ratings(of({109: {7: 1.0}}))
+        assert later.fold_in({7: 3.0}).predict([7]) == pytest.approx(forgetful.fold_in({7: 3.0}).predict([7]))
 
     @kinds
     def test_it_is_saved_and_loaded(self, extended, kind, tmp_path):

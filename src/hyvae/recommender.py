@@ -98,6 +98,7 @@ class Recommender:
         self._floor: Bias | None = None
         self._history: Ratings | None = None
         self._item_counts: NDArray[np.int64] = np.empty(0, np.int64)
+        self._encoded_items: NDArray[np.bool_] = np.empty(0, bool)
         self._uncertainty: Uncertainty | None = None
         # of runs from before there was a distribution: half of a 90 % interval, the same for all
         self._half_width: float | None = None
@@ -195,6 +196,7 @@ class Recommender:
             )
         self.training.chosen_epochs = chosen
         self._model, self._history, self._item_counts = model, ratings, ratings.item_counts
+        self._encoded_items = np.zeros(ratings.n_items, bool)
         self.__dict__.pop("_finder", None)
         self._floor = Bias(BiasConfig(), ratings.n_users, ratings.n_items, ratings.scale).to(self.device)
         self._floor.finish(rating_block(ratings, device=self.device))
@@ -291,7 +293,7 @@ class Recommender:
 
     @property
     def item_counts(self) -> NDArray[np.int64]:
-        """Training ratings of each item, shape (n_items,); known also to a run saved without histories."""
+        """Ratings of each item that it is known from, shape (n_items,); known also to a run saved without histories."""
         return self._item_counts
 
     @property
@@ -678,7 +680,8 @@ class Recommender:
         """A copy that also answers from new ratings, of known or new users and items, without retraining.
 
         Users are answered from all their ratings, new ones like known ones. Items without training ratings are encoded
-        from their columns where the model can, else answered by the bias model. The weights stay as they are.
+        from all that they have, again whenever they get more, where the model can; else the bias model answers. The
+        weights stay as they are.
 
         Parameters
         ----------
@@ -698,7 +701,9 @@ class Recommender:
         clone._model, clone._history = moved_model(model, users, items), merged
         clone._floor = cast(Bias, moved_model(floor, users, items))
         clone._item_counts = np.zeros(len(merged.items), dtype=np.int64)
-        clone._item_counts[items.target.numpy()] = self._item_counts
+        clone._encoded_items = np.zeros(len(merged.items), dtype=bool)
+        place = items.target.numpy()
+        clone._item_counts[place], clone._encoded_items[place] = self._item_counts, self._encoded_items
         raters = np.unique(merged.users.index(new.user_ids))
         clone._fold_users(raters)
         clone._fold_items(np.unique(merged.items.index(new.item_ids)))
@@ -718,21 +723,24 @@ class Recommender:
 
     @torch.no_grad()
     def _fold_items(self, items: NDArray[np.int64]) -> None:
-        """Encode those items that have no training ratings."""
+        """Encode those items that have no training ratings, from all ratings that they have now."""
         model, floor, history = self._fitted
-        items = items[self._item_counts[items] == 0]
+        trained = (self._item_counts > 0) & ~self._encoded_items
+        # of a run that was saved without histories, the ratings that they were encoded from are gone
+        whole = history.item_counts >= self._item_counts
+        items = items[(~trained & whole)[items]]
         if not len(items):
             return
         columns = transposed(history, items)
         block = rating_block(columns, device=self.device)
-        others = history.take(self._item_counts[history.indices] > 0)
+        others = history.take(trained[history.indices])
         raters = rating_block(others, np.unique(columns.indices).astype(np.int64), self.device)
         for module in (model, floor):
             if module.encodes_items:
                 place = torch.from_numpy(items)
                 module.item_rows[place], module.item_bias[place] = module.encode_items(block, raters)
         if model.encodes_items:
-            self._item_counts[items] = columns.user_counts
+            self._item_counts[items], self._encoded_items[items] = columns.user_counts, True
 
     def without_users(self, users: Sequence[Id]) -> Self:
         """A copy that has forgotten users: gone from histories, vocabulary and every table with a row a user.
@@ -846,6 +854,7 @@ class Recommender:
                 weights=weights,
                 history=ratings,
                 item_counts=self._item_counts,
+                encoded_items=self._encoded_items,
                 held_out=dict(held_out or {}) if history else {},
                 curves=self.training.rows(),
                 metrics=metrics or {},
@@ -883,7 +892,7 @@ class Recommender:
         except (ConfigError, KeyError, RuntimeError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(f"the run does not fit this version of hyvae, or is damaged: {reason}") from error
-        self._history, self._item_counts = history, run.item_counts
+        self._history, self._item_counts, self._encoded_items = history, run.item_counts, run.encoded_items
         self._half_width, self.provenance = config.interval_half_width, run.provenance
         self.training = History.from_rows(run.curves, run.provenance)
         return self

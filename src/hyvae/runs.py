@@ -73,7 +73,9 @@ class Run:
     history : Ratings
         Training ratings; with no rating in it where the run was saved without them.
     item_counts : (n_items,) int array
-        Training ratings of each item; kept also where the history is not.
+        Ratings of each item that its row comes from; kept also where the history is not.
+    encoded_items : (n_items,) bool array
+        Items that training has not seen, whose rows were encoded from ratings that came later.
     held_out : dict of str to Ratings
         ``validation`` and ``test`` ratings, where the run came from a split.
     curves : list of dict
@@ -85,6 +87,7 @@ class Run:
     weights: dict[str, Tensor]
     history: Ratings
     item_counts: NDArray[np.int64]
+    encoded_items: NDArray[np.bool_]
     held_out: dict[str, Ratings] = field(default_factory=dict)
     curves: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -210,9 +213,13 @@ def _read_files(folder: Path, config: StoredConfig) -> Run:
         for name in split["part"].unique(maintain_order=True):
             held_out[name] = ratings(split.filter(pl.col("part") == name))
     curves = pl.read_parquet(folder / "curves.parquet").to_dicts() if "curves.parquet" in config.files else []
+    of_items = vocabulary.filter(pl.col("kind") == "item")
+    # runs from before it was kept: such items were encoded once and for all
+    encoded = of_items["encoded"].to_numpy() if "encoded" in of_items.columns else np.zeros(len(of_items), bool)
     return Run(
         config=config,
-        item_counts=vocabulary.filter(pl.col("kind") == "item")["ratings"].to_numpy(),
+        item_counts=of_items["ratings"].to_numpy(),
+        encoded_items=encoded,
         weights=load_file(folder / "weights.safetensors"),
         history=history,
         held_out=held_out,
@@ -227,20 +234,22 @@ def _id_type(vocabulary: Vocabulary) -> str:
 
 
 def _vocabulary_table(run: Run) -> pl.DataFrame:
-    def part(kind: str, vocabulary: Vocabulary, titles: Any, counts: Any) -> pl.DataFrame:
+    def part(kind: str, vocabulary: Vocabulary, titles: Any, counts: Any, encoded: Any) -> pl.DataFrame:
         return pl.DataFrame(
             {
                 "kind": [kind] * len(vocabulary),
                 "id": [str(id_) for id_ in vocabulary.ids.tolist()],
                 "title": titles if titles is not None else [None] * len(vocabulary),
                 "ratings": counts if counts is not None else [None] * len(vocabulary),
+                "encoded": encoded if encoded is not None else [None] * len(vocabulary),
             },
-            schema={"kind": pl.String, "id": pl.String, "title": pl.String, "ratings": pl.Int64},
+            schema={"kind": pl.String, "id": pl.String, "title": pl.String, "ratings": pl.Int64, "encoded": pl.Boolean},
         )
 
     titles = None if run.history.titles is None else run.history.titles.tolist()
     users, items = run.history.users, run.history.items
-    return pl.concat([part("user", users, None, None), part("item", items, titles, run.item_counts)])
+    of_items = part("item", items, titles, run.item_counts, run.encoded_items)
+    return pl.concat([part("user", users, None, None, None), of_items])
 
 
 def _vocabulary(table: pl.DataFrame, kind: str, id_type: str) -> tuple[Vocabulary, np.ndarray | None]:
