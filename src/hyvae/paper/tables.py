@@ -265,12 +265,13 @@ def _branches_table(name: str, how: str, found: Mapping[str, Mapping[str, Sequen
         means = [_gain(float(np.mean(v)), float(np.mean(found["both"][data]))) for data, v in found[branches].items()]
         cells.append(DASH if branches == "both" else percent(float(np.mean(means)), signed=True))
         rows.append(cells)
+    splits = ", ".join(f"{printed.TITLES[data]} {len(values)}" for data, values in found["both"].items())
     columns = ["branches"]
     for data in found["both"]:
         columns += [f"{printed.TITLES[data]}, printed", "RMSE", "less Hy-VAE's"]
     notes = (
-        f"Hy-VAE {how} (the row of Table II) with one branch switched off. Promotion: by how much the whole is better, "
-        "averaged over the data sets; a minus says that it is worse.",
+        f"Hy-VAE {how} (the row of Table II) with one branch switched off. Splits: {splits}. Promotion: by how much "
+        "the whole is better, averaged over the data sets; a minus says that it is worse.",
     )
     return Table(name, f"RMSE of each branch alone, {how}", [*columns, "average promotion"], rows, notes)
 
