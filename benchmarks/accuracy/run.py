@@ -2,6 +2,7 @@
 
     HYVAE_DATA=... .venv/bin/python benchmarks/accuracy/run.py PROTOCOL [PROTOCOL ...] --systems NAME [NAME ...]
     .venv/bin/python benchmarks/accuracy/run.py --table --uncertainty --activity --reliability
+    .venv/bin/python benchmarks/accuracy/run.py --peer   # the peer's errors, as hyvae.paper has them
 
 Protocols are those of `protocols.py`, systems those of `systems.py`: `MODEL[:PRESET]` of hyvae, and peers such as
 `myfm:strong`. Kept in `results/PROTOCOL-SYSTEM.json`; what is there is not trained again. With `--predicted FOLDER`,
@@ -29,6 +30,7 @@ RESULTS = HERE / "results"
 REFERENCE, DEFAULT = "myfm:strong", "hyvae"
 MEASURES = ("rmse", "mae", "um_rmse", "um_mae")
 STATED = (80, 90, 95)
+PEER_ERRORS = HERE.parents[1] / "src" / "hyvae" / "paper" / "peer.json"
 RELIABILITY = HERE.parents[1] / "docs" / "figures" / "accuracy-reliability.svg"
 sys.path.append(str(HERE.parent))
 
@@ -136,16 +138,26 @@ def difference(
     """Paired, over the seeds that both have, with its corrected 95 % interval where the splits differ."""
     if reference is None or runs is reference:
         return ""
-    n = min(len(runs), len(reference))
-    ours, other = ([one[measure] for one in each[:n]] for each in (runs, reference))
+    by_seed = [{one["seed"]: one[measure] for one in each} for each in (runs, reference)]
+    ours, other = ([each[seed] for seed in sorted(by_seed[0].keys() & by_seed[1].keys())] for each in by_seed)
     if test_share:
         return shown(paired_difference(ours, other, test_share))
-    return f"{(sum(ours) - sum(other)) / n:+.4f}"
+    return f"{(sum(ours) - sum(other)) / len(ours):+.4f}"
 
 
 def shown(estimate: Estimate) -> str:
     half = "" if estimate.half_width is None else f" ± {estimate.half_width:.4f}"
     return f"{estimate.mean:+.4f}{half}"
+
+
+def write_peer() -> None:
+    """Write the strongest peer's errors where `hyvae paper` finds them."""
+    found = {}
+    for protocol in ("ml-1m", "douban", "flixster", "douban-monti", "flixster-monti"):
+        kept = read(path_of(protocol, REFERENCE))
+        if "runs" in kept:
+            found[protocol] = [{key: one[key] for key in ("seed", *MEASURES)} for one in kept["runs"]]
+    write(PEER_ERRORS, {"system": "myFM, ordered probit, implicit features", "errors": found})
 
 
 def main() -> None:
@@ -157,6 +169,7 @@ def main() -> None:
     arguments.add_argument("--uncertainty", action="store_true", help="coverage and scores of distributions")
     arguments.add_argument("--activity", action="store_true", help="coverage by number of known ratings")
     arguments.add_argument("--reliability", action="store_true", help=f"draw {RELIABILITY.name}")
+    arguments.add_argument("--peer", action="store_true", help=f"write {PEER_ERRORS.name} of hyvae.paper")
     given = arguments.parse_args()
     if given.predicted:
         take_over(given.predicted)
@@ -171,6 +184,8 @@ def main() -> None:
         activity_table()
     if given.reliability:
         draw_reliability()
+    if given.peer:
+        write_peer()
 
 
 if __name__ == "__main__":

@@ -122,12 +122,14 @@ def table() -> None:
 def tuned() -> None:
     """Write the chosen settings where `hyvae paper` finds them."""
     found: dict[str, dict[str, Any]] = {}
-    for path in sorted(RESULTS.glob("*.json")):
-        kept = read(path)
-        if kept["model"] == "mf":  # not of the paper
-            continue
-        then = {} if ":" in kept["model"] else {"bias_shrinkage": 5.0}
-        found.setdefault(kept["model"], {})[kept["data"]] = {**then, **best(kept)["settings"]}
+    for data, bars in BARS.items():
+        for model in bars:
+            kept = read(path_of(data, model))
+            if "chosen" not in kept:
+                sys.exit(f"{path_of(data, model).name} has no search that ended; run it first")
+            then = {} if ":" in model else {"bias_shrinkage": 5.0}
+            settings = {**then, **best(kept)["settings"]}
+            found.setdefault(model, {})[data] = {"trials": len(kept["trials"]), "settings": settings}
     write(TUNED, found)
 
 

@@ -8,7 +8,8 @@ differs most between people. Cuts, a and b have maximum likelihood on validation
 
 Intervals are split-conformal (Vovk, Gammerman, Shafer 2005; Papadopoulos et al. 2002 for scaled residuals): prediction
 ± q · standard deviation, q the quantile of |residual| / standard deviation among validation ratings of users with as
-long a history. They hold the stated share whatever the distribution is worth, for users such as the validation part's.
+long a history. They hold about the stated share whatever the distribution is worth, for users such as the validation
+part's: about, as a few numbers (cuts, a, b) were fitted to these ratings too. What they hold is in docs/accuracy.md.
 """
 
 from __future__ import annotations

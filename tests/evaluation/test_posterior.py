@@ -79,7 +79,7 @@ class TestDiagnose:
 
     def test_the_draws_do_not_answer_meanwhile(self, parts):
         train, valid = parts
-        settings = {**QUICK, "samples": 4, "chains": 1, "sweeps": 4, "sample_width": 4}
+        settings = {**QUICK, "samples": 4, "chains": 1, "sweeps": 6, "sample_width": 4}
         recommender = Recommender("hyvae", **settings).fit(train, valid, progress=False)
         network = Recommender("hyvae", **QUICK).fit(train, valid, progress=False)
         before = recommender.predict_ratings(valid)

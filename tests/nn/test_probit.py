@@ -88,3 +88,29 @@ def test_moved_cuts_stay_in_order():
         cuts = probit.moved_cuts(cuts, torch.zeros(100), level)
     assert cuts[1] > cuts[0]
     assert torch.isfinite(cuts).all()
+
+
+@pytest.mark.parametrize("score", [-2.0, 0.0, 2.5])
+def test_a_rare_level_does_not_hold_the_other_cuts(score):
+    x, level = drawn()
+    wanted = probit.moved_cuts(probit.start_cuts(level, 5), x, level, steps=20)
+    # one rating of a level of its own, at the upper end of the third
+    rare = torch.where(level > 2, level + 1, level)
+    rare, x = torch.cat([rare, torch.tensor([3])]), torch.cat([x, torch.tensor([score], dtype=x.dtype)])
+    start = probit.start_cuts(rare, 6)
+    assert start[3] - start[2] < probit._LEAST_GAP
+    found = probit.moved_cuts(start, x, rare, steps=20)
+    np.testing.assert_allclose(found[[0, 1, 2, 4]], wanted, atol=2e-3)
+    assert found[3] > found[2]
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=8), st.data())
+def test_cuts_are_held_apart(cuts, data):
+    cuts = torch.tensor(cuts, dtype=torch.float64)
+    n = len(cuts) - 1
+    least = torch.tensor(data.draw(st.lists(st.floats(0, 0.1), min_size=n, max_size=n)), dtype=torch.float64)
+    found = probit._apart(cuts, least)
+    assert (found.diff() >= least - 1e-12).all()
+    assert found[0] == pytest.approx(float(cuts[0]))
+    assert (found >= cuts - 1e-12).all()

@@ -19,12 +19,12 @@ def test_hyvae_is_printed_as_the_best_everywhere():
         assert min(errors, key=errors.get) == "hyvae"
 
 
-@pytest.mark.parametrize(("row", "off"), [("autorec", 0.003), ("rec_vae", 0.002), ("cdae", 0.009)])
-def test_the_percentages_of_the_text_follow_from_the_table_about(row, off):
-    """Three of five do within a point; those of Mult-VAE and Mult-DAE do not, which the report shows."""
+@pytest.mark.parametrize("row", list(printed.IMPROVEMENTS))
+def test_the_percentages_of_the_text_follow_from_the_table(row):
+    """By how much the others are worse, as a share of Hy-VAE's error; cut, not rounded, to a tenth."""
     hyvae = printed.TABLE_2["hyvae"]
-    gains = [1 - hyvae[data].mrmse / printed.TABLE_2[row][data].mrmse for data in printed.TITLES]
-    assert np.mean(gains) == pytest.approx(printed.IMPROVEMENTS[row], abs=off)
+    gains = [printed.TABLE_2[row][data].mrmse / hyvae[data].mrmse - 1 for data in printed.TITLES]
+    assert np.mean(gains) == pytest.approx(printed.IMPROVEMENTS[row], abs=0.001)
 
 
 def test_the_sparsity_of_table_one_is_that_of_its_own_counts():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from functools import cache
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ class Cell(BaseModel):
     job : str
         Of `Recommender.job`.
     circumstances : dict
-        Device, threads, kernels, machine and versions that computed it.
+        Device, threads, kernels, machine and versions that computed it, and a digest of hyvae's own code.
     curves : list of dict or None
         A row an epoch, as in a run folder; where it was asked for.
     posterior : dict or None
@@ -90,7 +92,7 @@ def compute_cell(recommender: Recommender, parts: Split, seed: int, k: int, *, d
         evaluation_seconds=time.perf_counter() - started,
         best_epoch=recommender.training.best_epoch,
         job=provenance["job"],
-        circumstances={key: provenance[key] for key in _CIRCUMSTANCES if key in provenance},
+        circumstances={**{key: provenance[key] for key in _CIRCUMSTANCES if key in provenance}, "code": code_digest()},
         curves=recommender.training.rows() if details else None,
         posterior=diagnose(recommender, parts.test) if details else None,
     )
@@ -110,6 +112,18 @@ def cell_key(recommender: Recommender, parts: Split, seed: int, k: int, *, detai
     if details:
         content["details"] = True
     return _digest(content)
+
+
+@cache
+def code_digest() -> str:
+    """Of the source files that a cell's numbers follow from: two versions under development may have one number."""
+    package = files("hyvae")
+    digest = hashlib.sha256()
+    for part in ("recommender.py", "scoring.py", "uncertainty.py", "data", "models", "nn", "training", "evaluation"):
+        place = Path(str(package / part))
+        for file in sorted([place] if place.is_file() else [*place.glob("*.py"), *place.glob("*.cpp")]):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 class CellCache:

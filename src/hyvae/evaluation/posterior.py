@@ -87,10 +87,10 @@ def diagnose(recommender: Recommender, held_out: Ratings | None = None) -> dict[
     dict or None
         None for a model without a posterior, and for a run without ratings. ``users``, ``units``; ``kl``, nats a user,
         and ``kl_per_unit``; ``active_units`` (variance of the unit's mean over users above 0.01);
-        ``mutual_information`` in nats, and the ``log_users`` that it cannot exceed; ``rmse`` of the held-out ratings,
-        pooled: ``all``, ``z_permuted`` (each user's z is another user's), and with what a branch says replaced by its
-        mean over users, ``without_z``, ``without_d`` and ``without_both``. Where draws answer beside a network, the
-        errors are the network's alone.
+        ``mutual_information`` in nats, and the ``log_users`` that it cannot exceed; ``rmse`` of the held-out ratings of
+        users and items that have training ratings, pooled: ``all``, ``z_permuted`` (each user's z is another user's),
+        and with what a branch says replaced by its mean over users, ``without_z``, ``without_d`` and ``without_both``.
+        Where draws answer beside a network, the errors are the network's alone.
     """
     found = posteriors(recommender)
     if found is None:
@@ -109,8 +109,12 @@ def diagnose(recommender: Recommender, held_out: Ratings | None = None) -> dict[
             "mutual_information": information,
             "log_users": math.log(len(some)),
         }
-        if held_out is not None and len(held_out) and recommender.predicts_ratings:
-            measured["rmse"] = _errors_without(recommender, held_out)
+        if held_out is not None and recommender.predicts_ratings:
+            # others have no code, or no row, of their own, and the bias model answers
+            known = recommender.history.user_counts[held_out.user_index] > 0
+            held_out = held_out.take(known & (recommender.item_counts[held_out.indices] > 0))
+            if len(held_out):
+                measured["rmse"] = _errors_without(recommender, held_out)
     return measured
 
 

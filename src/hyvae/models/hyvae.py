@@ -27,7 +27,7 @@ from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingMode
 from hyvae.nn import kernels
 from hyvae.nn.biases import DEFAULT_SHRINKAGE, Shrinkage, fit_biases, fold_in_user_bias, shrinkage_of
 from hyvae.nn.dense import ACTIVATIONS, Linear
-from hyvae.nn.draws import Draws
+from hyvae.nn.draws import Draws, kept_sweeps
 from hyvae.nn.fusion import DenseFusion
 from hyvae.nn.hiding import dropout, visible_ratings
 from hyvae.nn.latent import LOG_VARIANCE_RANGE, expected_relu, sample, total_kl
@@ -149,8 +149,8 @@ class HyVAEConfig(Config):
         refuse(not dense and self.output_activation != "none", "output_activation='relu' needs fusion='dense'")
         refuse(not dense and self.likelihood == "multinomial", "likelihood='multinomial' needs fusion='dense'")
         refuse(self.samples > 0 and self.likelihood == "multinomial", "likelihood='multinomial' needs samples=0")
-        fewest = self.chains * (self.sweeps or FEWEST_SWEEPS)
-        refuse(self.samples > fewest, "of fewer sweeps than samples not all can be kept")
+        kept = self.chains * kept_sweeps(self.sweeps or FEWEST_SWEEPS)
+        refuse(self.samples > kept, f"after the burn-in there are {kept} sweeps to keep, which is less than samples")
         nonlinear = self.output_activation != "none" or self.likelihood == "multinomial"
         refuse(nonlinear and self.refine is not None, "refine needs a linear output: set refine=none")
         refuse(

@@ -29,6 +29,11 @@ _CELLS = 1024
 _BEYOND = 6.0
 
 
+def kept_sweeps(sweeps: int) -> int:
+    """How many of a chain's sweeps come after its burn-in."""
+    return sweeps - int(_BURN_IN * sweeps)
+
+
 class Encoder(nn.Module):
     """What the draws say of a user's vector, or an item's, by what it has ratings with; the ratings themselves aside.
 
@@ -70,7 +75,9 @@ class Encoder(nn.Module):
             Mean score of all ratings.
         """
         width = side.table.shape[1]
-        self.effects[:, sample * width : (sample + 1) * width] = side.table
+        # what has no ratings says nothing: its rows are draws from the prior
+        rated = side.pattern.transpose.crow.diff() > 0
+        self.effects[:, sample * width : (sample + 1) * width] = side.table * rated.unsqueeze(1)
         self.prior[sample] = side.prior
         encoded = side.encoded(side.table)
         mean = _mean_of_entries(side, encoded)
@@ -137,7 +144,7 @@ class Draws(nn.Module):
         vectors = values.new_empty(pattern.shape[1], self.samples * self.width)
         for chain, samples in enumerate(np.array_split(np.arange(self.samples), chains)):
             gibbs = Gibbs(pattern, level, len(levels), self.width)
-            kept = np.linspace(int(_BURN_IN * sweeps), sweeps, len(samples) + 1)[1:].astype(int)
+            kept = np.linspace(sweeps - kept_sweeps(sweeps), sweeps, len(samples) + 1)[1:].astype(int)
             for sweep in range(1, sweeps + 1):
                 gibbs.sweep()
                 for s in samples[kept == sweep].tolist():

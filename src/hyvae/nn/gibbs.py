@@ -6,7 +6,8 @@
 Users and items are encoded linearly by what they rated, and by who rated them, and each has a vector δ, ν of its own
 beside. A rating is the level into whose interval η plus standard normal noise falls (ordered probit; Albert, Chib
 1993). Every δ, ν, P and S has a normal prior, diagonal, whose means and precisions are drawn too, for each of the four
-apart (Salakhutdinov, Mnih 2008, Bayesian probabilistic matrix factorization, with a normal-gamma hyperprior). That is
+apart (Salakhutdinov, Mnih 2008, Bayesian probabilistic matrix factorization, with a normal-gamma hyperprior); the cuts
+between levels, of which millions of ratings leave no doubt, follow their maximum likelihood (stochastic EM). That is
 the model of a factorisation machine with implicit features (Rendle 2012), whose samplers move one number at a time;
 here a whole vector moves, given all else.
 
@@ -99,7 +100,7 @@ class Gibbs:
         self.level, self.cuts = level, start_cuts(level, n_levels)
 
     def sweep(self) -> None:
-        """Draw everything once, each part given all the others."""
+        """Draw everything once, each part given all the others; the cuts are not drawn, but moved to what is likeliest."""
         scores = scores_at(self.pattern, self.user_vectors, self.item_vectors)
         self.cuts = moved_cuts(self.cuts, scores, self.level)
         residuals = draw_noise(scores, self.level, self.cuts)

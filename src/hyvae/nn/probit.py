@@ -16,8 +16,10 @@ MOST_LEVELS = 20
 # stands for ±∞ beyond the outermost cuts
 _FAR = 30.0
 _TINY = 1e-10
-# ratings that the cuts are fitted to at a time: their standard error is then a thousandth
+# ratings that the cuts are fitted to at a time: their standard error is then about a hundredth
 _SAMPLE = 25_000
+# cuts do not come nearer than this; those of a level so rare that they are, not nearer than they are
+_LEAST_GAP = 1e-3
 
 
 def rating_levels(values: Tensor) -> Tensor:
@@ -80,12 +82,16 @@ def moved_cuts(cuts: Tensor, score: Tensor, level: Tensor, steps: int = 2) -> Te
         own = (density.square() * (1 / each[:, :-1] + 1 / each[:, 1:])).sum(0)
         beside = -(density[:, :-1] * density[:, 1:] / each[:, 1:-1]).sum(0)
         information = torch.diag(own + 1e-6) + torch.diag(beside, 1) + torch.diag(beside, -1)
-        step = torch.linalg.solve(information, slope)
-        # never past each other
-        while (torch.diff(cuts + step) < 1e-3).any() and float(step.abs().max()) > _TINY:
-            step = step / 2
-        cuts = cuts + step
+        cuts = _apart(cuts + torch.linalg.solve(information, slope), cuts.diff().clamp_max(_LEAST_GAP))
     return cuts
+
+
+def _apart(cuts: Tensor, least: Tensor) -> Tensor:
+    """The cuts with gaps of at least so much, the lowest one unmoved; `least` (n_levels − 2,)."""
+    if (cuts.diff() >= least).all():
+        return cuts
+    offset = torch.nn.functional.pad(least, (1, 0)).cumsum(0)
+    return (cuts - offset).cummax(0).values + offset
 
 
 def probabilities(score: Tensor, variance: Tensor, cuts: Tensor) -> Tensor:

@@ -41,8 +41,9 @@ class Cells:
         self.plan, self.told = plan, told
         self.cache = CellCache(cache)
         self._sources: dict[str, _Source] = {}
-        self._done: dict[str, tuple[Training, Cell]] = {}
-        self._parts: tuple[tuple[str, str, int], Split] | None = None
+        self._keys: dict[str, str] = {}
+        self._done: dict[str, Cell] = {}
+        self._kept: tuple[tuple[str, str, int], Split] | None = None
         self.found = 0
 
     def ratings(self, data: str) -> Ratings:
@@ -59,47 +60,48 @@ class Cells:
             self._sources[data] = _Source(whole, some_users(whole, QUICK_USERS) if self.plan.quick else whole)
         return self._sources[data]
 
-    def parts(self, training: Training) -> Split:
+    def _parts(self, training: Training) -> Split:
         """Training, validation and test part; kept for the next training on the same."""
         name = _split_of(training)
-        if self._parts is None or self._parts[0] != name:
+        if self._kept is None or self._kept[0] != name:
             ratings = self.used(training.data)
-            self._parts = name, given(ratings) if name[1] == "given" else ratings.split(seed=name[2])
-        return self._parts[1]
+            self._kept = name, given(ratings) if name[1] == "given" else ratings.split(seed=name[2])
+        return self._kept[1]
 
     def fill(self, trainings: Iterable[Training]) -> None:
-        """Do those that are not done."""
-        wanted = list({_name(training): training for training in trainings}.values())
+        """Do those that are not done. What two chapters want under two names is one cell."""
+        wanted: dict[str, Training] = {}
         # of one split after each other, so that it is made once
-        wanted.sort(key=_split_of)
-        for number, training in enumerate(wanted):
+        for training in sorted(trainings, key=_split_of):
+            recommender = Recommender(training.model, preset=training.preset, **training.settings)
+            key = cell_key(recommender, self._parts(training), training.seed, LIST_LENGTH, details=True)
+            self._keys[_name(training)] = key
+            wanted.setdefault(key, training)
+        for number, (key, training) in enumerate(wanted.items()):
             self.told(Standing(number, len(wanted), self.found, str(training)))
-            self._done[_name(training)] = training, self._cell(training)
+            cell = self.cache.read(key)
+            self.found += cell is not None
+            if cell is None:
+                cell = self._computed(training)
+                self.cache.write(key, cell)
+            self._done[key] = cell
         self.told(Standing(len(wanted), len(wanted), self.found))
 
-    def _cell(self, training: Training) -> Cell:
-        parts = self.parts(training)
+    def _computed(self, training: Training) -> Cell:
         recommender = Recommender(training.model, preset=training.preset, **training.settings)
-        key = cell_key(recommender, parts, training.seed, LIST_LENGTH, details=True)
-        cell = self.cache.read(key)
-        if cell is not None:
-            self.found += 1
-            return cell
         try:
-            cell = compute_cell(recommender, parts, training.seed, LIST_LENGTH, details=True)
+            return compute_cell(recommender, self._parts(training), training.seed, LIST_LENGTH, details=True)
         except (ConfigError, DataError, TrainingError) as error:
             raise type(error)(f"{training}: {error}") from error
-        self.cache.write(key, cell)
-        return cell
 
     @property
-    def done(self) -> list[tuple[Training, Cell]]:
-        """Every training with its cell."""
+    def done(self) -> list[Cell]:
+        """All cells, each once."""
         return list(self._done.values())
 
     def __getitem__(self, training: Training) -> Cell:
         """The cell of a training that `fill` has seen."""
-        return self._done[_name(training)][1]
+        return self._done[self._keys[_name(training)]]
 
 
 def some_users(ratings: Ratings, n: int) -> Ratings:

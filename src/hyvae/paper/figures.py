@@ -17,7 +17,7 @@ from hyvae.paper.printed import TITLES
 # inches: the width of a page's text
 WIDTH, HEIGHT = 7.0, 2.5
 # Okabe, Ito (2008): told apart by people who see few colours; dashes and markers tell them apart in grey
-BLUE, ORANGE, GREEN, INK, GRID = "#0072b2", "#d55e00", "#009e73", "#222222", "#dddddd"
+BLUE, ORANGE, INK, GRID = "#0072b2", "#d55e00", "#222222", "#dddddd"
 FORMATS = ("svg", "pdf", "png")
 DPI = 200
 SETTINGS: dict[str, Any] = {
@@ -90,15 +90,15 @@ def plateau(points: Points, share: float = 0.99) -> float:
 
 
 def depths(by_data: Mapping[str, Mapping[int, Curve]]) -> Figure:
-    """Training and validation error of DeepAE, a row a data set and a panel a depth, with the turning point."""
+    """Training and validation error of DeepAE, a row a data set and a panel a depth, with the least of the latter."""
     rows = len(by_data)
     figure, panels = _panels(rows, len(next(iter(by_data.values()))), height=HEIGHT * 0.8 * rows + 0.4)
     for row, (data, by_layers) in zip(panels, by_data.items(), strict=True):
         for axes, (layers, curve) in zip(row, by_layers.items(), strict=True):
             axes.plot(*_xy(curve.training), color=BLUE, label="training")
             axes.plot(*_xy(curve.validation), "--", color=ORANGE, label="validation")
-            epoch, least = turning(curve.validation)
-            axes.plot(epoch, least, "o", color=ORANGE, label="validation turns")
+            epoch, least = lowest(curve.validation)
+            axes.plot(epoch, least, "o", color=ORANGE, label="least validation error")
             # inside of the panel, whichever end of it the point is at
             side = "left" if epoch < curve.validation[-1][0] / 2 else "right"
             offset = (5 if side == "left" else -5, -5)
@@ -127,8 +127,8 @@ def depths(by_data: Mapping[str, Mapping[int, Curve]]) -> Figure:
     return figure
 
 
-def turning(points: Points) -> tuple[float, float]:
-    """Epoch and value of the least validation error."""
+def lowest(points: Points) -> tuple[float, float]:
+    """Epoch and value of the least error."""
     return min(points, key=lambda point: point[1])
 
 

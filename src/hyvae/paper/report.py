@@ -72,14 +72,14 @@ def _facts(cells: Cells, seconds: float, command: Sequence[str]) -> Iterator[tup
         less = "" if used is whole else f", of which {len(used):,} ratings of {QUICK_USERS:,} users were used"
         yield TITLES[data], f"{len(whole):,} ratings, fingerprint {whole.fingerprint}{less}"
     made: dict[str, set[str]] = {}
-    for _, cell in cells.done:
+    for cell in cells.done:
         for key, value in cell.circumstances.items():
             for name, one in value.items() if isinstance(value, dict) else [(key, value)]:
                 made.setdefault(name, set()).add(str(one))
     for name, values in made.items():
         yield name, ", ".join(sorted(values))
     if cells.done:
-        trained = sum(cell.training_seconds for _, cell in cells.done)
+        trained = sum(cell.training_seconds for cell in cells.done)
         yield "trainings", f"{len(cells.done)}, of which {cells.found} were found in the cache"
         yield "seconds of all trainings", number(trained, 0)
     yield "seconds of this run", number(seconds, 0)
@@ -94,6 +94,7 @@ def _csv(block: Table, quick: bool) -> str:
         writer.writerow([f"# {QUICK}"])
     writer.writerow(block.columns)
     writer.writerows(block.rows)
+    writer.writerows([f"# {note}"] for note in block.notes)
     return out.getvalue()
 
 
@@ -102,13 +103,17 @@ def _json(parts: Sequence[Part], facts: Sequence[tuple[str, str]], quick: bool) 
         "quick": quick,
         "parts": {
             part.name: {
-                block.name: {
-                    "title": block.title,
-                    "columns": list(block.columns),
-                    "rows": [list(r) for r in block.rows],
-                }
-                for block in part.blocks
-                if isinstance(block, Table)
+                "text": [block for block in part.blocks if isinstance(block, str)],
+                "tables": {
+                    block.name: {
+                        "title": block.title,
+                        "columns": list(block.columns),
+                        "rows": [list(row) for row in block.rows],
+                        "notes": list(block.notes),
+                    }
+                    for block in part.blocks
+                    if isinstance(block, Table)
+                },
             }
             for part in parts
         },

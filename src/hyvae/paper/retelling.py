@@ -91,6 +91,8 @@ def retell(
         No such part or data set.
     DataError
         Something cannot be read or written.
+    TrainingError
+        A training failed; those before it are in the cache.
     """
     names = list(PARTS) if what == ALL else [what]
     for name, known in [*((name, [*PARTS, ALL]) for name in names), *((each, list(DATA)) for each in data)]:
@@ -103,8 +105,8 @@ def retell(
     cells = Cells(plan, Path(cache) if cache is not None else default_cache(), told or _ignore)
     cells.fill(training for name in names for training in PARTS[name].wanted(plan))
     parts = [PARTS[name].make(plan, cells) for name in names]
-    if cells.done:
-        parts.append(tables.run_times(plan, cells))
+    if "table2" in names:
+        parts += [tables.settings(plan), tables.run_times(plan, cells)]
     return write(parts, cells, Path(out), seconds=time.perf_counter() - started, command=command)
 
 
