@@ -98,19 +98,6 @@ class TestWithItems:
     def test_people_never_seen_may_have_rated_new_items(self, extended):
         assert np.isfinite(extended.fold_in({7: 5.0, 100: 2.0}).predict([1000, 103])).all()
 
-    def test_ratings_of_items_that_are_only_listed_say_nothing_of_taste(self, parts):
-        train, valid = parts
-        listed = train.items.ids[0]
-        without = train.take(train.item_ids != listed)
-        fitted = HyVAE(**SMALL).fit(without, valid.take(valid.item_ids != listed), seed=3)
-        assert fitted.item_counts[0] == 0
-        others = train.items.ids[fitted.item_counts > 0]
-        given = {100: 5.0, 103: 2.0}
-        wanted, found = fitted.fold_in(given), fitted.fold_in({**given, listed: 1.0})
-        np.testing.assert_array_equal(found.predict(others), wanted.predict(others))
-        assert listed not in {line.item for line in found.recommend(200)}
-        assert not found.explain(others[5], 10)[2:]
-
     def test_ratings_of_old_items_stay(self, model, extended):
         old = extended.history.items.index(model.history.items.ids)
         kept = np.isin(extended.history.indices, old)

@@ -904,13 +904,9 @@ class FoldedIn:
     def __init__(self, recommender: Recommender, ratings: Ratings) -> None:
         self.recommender, self.ratings = recommender, ratings
         model, floor, _ = recommender._fitted
-        # of an item that has no row yet, nothing can be learnt about who rated it
-        told = ratings.take(recommender.item_counts[ratings.indices] > 0)
-        self._model = model if len(told) or not model.predicts_ratings else floor
+        self._model = model if len(ratings) or not model.predicts_ratings else floor
         with torch.no_grad():
-            self._all, self._block = (
-                replace(rating_block(each, device=recommender.device), users=None) for each in (ratings, told)
-            )
+            self._block = replace(rating_block(ratings, device=recommender.device), users=None)
             self._code = self._model.encode(self._block)
 
     @torch.no_grad()
@@ -926,7 +922,7 @@ class FoldedIn:
         scores = self._model.score_pairs(self._code, pattern).cpu().numpy()
         if unrated.any():
             floor = self.recommender._fitted[1]
-            code = floor.encode(self._all)
+            code = floor.encode(self._block)
             scores[unrated] = floor.score_pairs(code, pattern).cpu().numpy()[unrated]
         return scores[inverse].clip(*self.ratings.scale)
 
@@ -963,13 +959,13 @@ class FoldedIn:
         uncertainty = self.recommender._uncertainty
         if uncertainty is None:
             return None
-        squares = float(_squared_residuals(self.recommender._fitted[1], self._all).sum())
+        squares = float(_squared_residuals(self.recommender._fitted[1], self._block).sum())
         own = Evidence.of(np.array([len(self.ratings)]), np.array([squares]), float(uncertainty.residual_variance))
         return own.take(np.zeros(n, np.int64))
 
     def recommend(self, n: int = 10, *, include_seen: bool = False) -> list[Recommendation]:
         """The `n` items with the highest predicted rating."""
-        seen = None if include_seen else self._all.pattern
+        seen = None if include_seen else self._block.pattern
         items, scores = best_items(self._model, self._code, n, seen, self.recommender._item_counts > 0)
         return self.recommender._named(items[0], self.recommender._on_scale(scores[0]), self._evidence(1))
 

@@ -157,3 +157,17 @@ def test_items_of_some_raters_need_only_their_vectors(case):
     raters = pattern.col.unique().long()
     some = draws.encode_items(pattern, values, users[raters], raters)
     torch.testing.assert_close(some, draws.encode_items(pattern, values, users, torch.arange(len(users))))
+
+
+def test_what_has_no_ratings_says_nothing(small_ratings):
+    few = small_ratings.take((small_ratings.indices != 3) & (small_ratings.user_index != 5))
+    block = rating_block(few)
+    draws = Draws(few.n_users, few.n_items, SAMPLES, WIDTH)
+    with torch.random.fork_rng():
+        items = draws.draw(block.pattern, block.values, 6, 1, lambda sweep: None)
+    for rows, counts in (
+        (items, few.item_counts),
+        (draws.users.effects, few.item_counts),
+        (draws.items.effects, few.user_counts),
+    ):
+        assert rows.any(1).tolist() == (counts > 0).tolist()

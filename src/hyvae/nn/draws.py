@@ -75,7 +75,6 @@ class Encoder(nn.Module):
             Mean score of all ratings.
         """
         width = side.table.shape[1]
-        # what has no ratings says nothing: its rows are draws from the prior
         rated = side.pattern.transpose.crow.diff() > 0
         self.effects[:, sample * width : (sample + 1) * width] = side.table * rated.unsqueeze(1)
         self.prior[sample] = side.prior
@@ -128,6 +127,8 @@ class Draws(nn.Module):
     ) -> Tensor:
         """Run the sampler, and keep `samples` of its sweeps; the items' vectors, (n_items, samples · width).
 
+        Items without ratings, whose vectors are but draws from the prior, have zeros, and say nothing of their raters.
+
         Parameters
         ----------
         sweeps : int
@@ -155,7 +156,7 @@ class Draws(nn.Module):
             counts = indptr.diff()
             encoder.usual_count.copy_(counts[counts > 0].median())
         self.drawn.fill_(1.0)
-        return vectors
+        return vectors * (pattern.transpose.crow.diff() > 0).unsqueeze(1)
 
     def _keep(self, sample: int, gibbs: Gibbs) -> None:
         """What a draw says of people and things that have no vector of their own, and of levels."""

@@ -100,7 +100,7 @@ class Gibbs:
         self.level, self.cuts = level, start_cuts(level, n_levels)
 
     def sweep(self) -> None:
-        """Draw everything once, each part given all the others; the cuts are not drawn, but moved to what is likeliest."""
+        """Draw everything once, each part given all the others; the cuts are moved to what is likeliest."""
         scores = scores_at(self.pattern, self.user_vectors, self.item_vectors)
         self.cuts = moved_cuts(self.cuts, scores, self.level)
         residuals = draw_noise(scores, self.level, self.cuts)
