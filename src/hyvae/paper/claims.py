@@ -86,7 +86,7 @@ def _collapse(plan: Plan, cells: Cells) -> list[Block]:
         "told from most.",
         "The last three: change of the RMSE, over test ratings of users and items with training ratings. Without: what "
         "the branch says, replaced by its mean over users.",
-        "Settings were chosen for both branches together; the VAE alone has no search of its own.",
+        "Both as the row of Table II that is called steadied: raw ratings in, as in the paper.",
     )
     return [
         "(a) Does the deterministic branch relieve posterior collapse?",
@@ -195,9 +195,8 @@ def _steadiness(plan: Plan, cells: Cells) -> list[Block]:
     rows = [[BRANCHES[branches], *(number(value, 5) for value in of.values())] for branches, of in deviations.items()]
     columns = ("branches", *(TITLES[data] for data in plan.data))
     n = len(next(trainings for _, _, trainings in repeats(plan)))
-    table = Table(
-        "steadiness", f"Standard deviation of the test RMSE over {n} training seeds, split seed 0", columns, rows
-    )
+    title = f"Standard deviation of the test RMSE over training seeds ({n}), split seed 0, steadied"
+    table = Table("steadiness", title, columns, rows)
     question = "(c) Is the deterministic model steadier over seeds?"
     if n < 2:
         return [question, table, "One seed tells nothing of it."]
