@@ -23,6 +23,8 @@ class Table(NamedTuple):
         The first cell is the row's heading.
     notes : sequence of str
         Stand below it.
+    words : bool
+        Its cells are words, not numbers.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Table(NamedTuple):
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    words: bool = False
 
 
 class Picture(NamedTuple):

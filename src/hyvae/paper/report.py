@@ -140,7 +140,7 @@ def _markdown(parts: Sequence[Part], facts: Sequence[tuple[str, str]], quick: bo
 
 
 def _markdown_table(block: Table) -> str:
-    rule = ["---", *["---:"] * (len(block.columns) - 1)]
+    rule = ["---", *["---" if block.words else "---:"] * (len(block.columns) - 1)]
     lines = (block.columns, rule, *block.rows)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -159,10 +159,18 @@ def _html(parts: Sequence[Part], facts: Sequence[tuple[str, str]], drawings: dic
             else:
                 title = f"{MARK if quick else ''}{block.title}"
                 notes = "".join(f'<p class="note">{text(note)}</p>' for note in block.notes)
-                shown.append(card(title, table(title, block.rows, block.columns, whole=True), notes))
+                shown.append(card(title, _table(title, block), notes))
         body.append(_section(part.name, part.title, *shown))
     body.append(_section("provenance", "Provenance", card("The numbers", table("Provenance", facts))))
     return document(TITLE, *body)
+
+
+def _table(title: str, block: Table) -> str:
+    # words as a list of facts, which break into lines; numbers with their intervals do not
+    if block.words:
+        rows = [(first, " · ".join(rest)) for first, *rest in block.rows]
+        return table(title, rows)
+    return table(title, block.rows, block.columns, whole=True)
 
 
 def _figure(block: Picture, svg: str) -> str:

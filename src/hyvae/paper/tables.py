@@ -346,12 +346,12 @@ def settings(plan: Plan) -> Part:
     for row in TABLE_2:
         for data in plan.data:
             training = plan.training(data, "random", 0, row)
-            trials = f"{tuned(named(row.model, row.preset), data)['trials']}" if row.tuned else DASH
-            changed = ", ".join(f"{key}={value}" for key, value in training.settings.items()) or "none"
-            rows.append([f"{row.label}, {printed.TITLES[data]}", f"{row.preset}", trials, changed])
-    columns = ("row of Table II", "preset", "trials", "settings over the preset's")
-    notes = ("Trials: of a random search, of which the best on the validation part of random split 0 was taken.",)
-    return Part("settings", "Settings", [Table("settings", "Settings of Table II", columns, rows, notes)])
+            trials = f"best of {tuned(named(row.model, row.preset), data)['trials']}" if row.tuned else "not searched"
+            changed = ", ".join(f"{key}={value}" for key, value in training.settings.items()) or "nothing"
+            rows.append([f"{row.label}, {printed.TITLES[data]}", f"preset {row.preset}", trials, changed])
+    columns = ("row of Table II", "preset", "how chosen", "changed in it")
+    notes = ("Best: of so many trials of a random search, on the validation part of random split 0.",)
+    return Part("settings", "Settings", [Table("settings", "Settings of Table II", columns, rows, notes, words=True)])
 
 
 def run_times(plan: Plan, cells: Cells) -> Part:
