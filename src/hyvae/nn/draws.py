@@ -155,8 +155,9 @@ class Draws(nn.Module):
         for encoder, indptr in ((self.users, pattern.crow), (self.items, pattern.transpose.crow)):
             counts = indptr.diff()
             encoder.usual_count.copy_(counts[counts > 0].median())
+        vectors[pattern.transpose.crow.diff() == 0] = 0.0
         self.drawn.fill_(1.0)
-        return vectors * (pattern.transpose.crow.diff() > 0).unsqueeze(1)
+        return vectors
 
     def _keep(self, sample: int, gibbs: Gibbs) -> None:
         """What a draw says of people and things that have no vector of their own, and of levels."""
