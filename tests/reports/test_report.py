@@ -228,7 +228,7 @@ class TestRanking:
         assert "Validation NDCG@10" in page.text
         assert f"epoch {run.provenance['best_epoch']} are kept, highest {max(measured):.4f}." in page.text
         assert "Loss: which items were taken" in page.text
-        assert "units are active" in page.text
+        assert "units hold more than 0.01 nats" in page.text
 
     def test_nothing_is_said_of_ratings_predicted(self, page: Page):
         for words in ("RMSE", "MAE", "bias model", "interval", "Errors", "Error by", "not measured", "predicted "):
@@ -268,7 +268,7 @@ def test_a_run_on_all_ratings_has_no_errors_to_show(small_ratings: Ratings, tmp_
     assert "Nothing was validated" in page.text
     assert "RMSE, pooled – not measured" in page.text
     assert "Prediction interval –" in page.text
-    assert "units are active" in page.text
+    assert "units hold more than 0.01 nats" in page.text
 
 
 def test_a_run_without_history_shows_what_was_measured(small_ratings: Ratings, tmp_path: Path):

@@ -18,7 +18,7 @@ from hyvae.recommender import Recommender
 from hyvae.scoring import rating_block, user_blocks
 
 # a unit below this many nats is as good as the prior: it tells nothing about anyone
-ACTIVE_NATS = 0.01
+TELLING_NATS = 0.01
 # variance over users of a unit's mean above which it is active; Burda, Grosse, Salakhutdinov (2016), § 5.2
 ACTIVE_VARIANCE = 0.01
 # users whose posteriors stand for the aggregated one: a matrix of as many squared is held

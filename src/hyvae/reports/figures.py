@@ -154,10 +154,10 @@ def curves(axes: Axes, title: str, training: Points, held_out: Points, bias: flo
 def latent_units(axes: Axes, kl: NDArray[np.float64], threshold: float) -> None:
     """KL of each latent unit, largest first, those above `threshold` in colour."""
     ranked = np.sort(kl)[::-1]
-    active = int((ranked > threshold).sum())
+    telling = int((ranked > threshold).sum())
     # bars with gaps as long as there is room for them, and of several units where they have less than a pixel
     gap, every = 0.1 if len(ranked) <= WIDTH // 4 else 0.0, -(-len(ranked) // MOST_POINTS)
-    for start, stop, colour, label in ((0, active, MODEL, "active"), (active, len(ranked), MUTED, "idle")):
+    for start, stop, colour, label in ((0, telling, MODEL, "above"), (telling, len(ranked), MUTED, "below")):
         if start < stop:
             # one path for all bars: between two of them a step of height 0
             left = np.arange(start, stop, every)

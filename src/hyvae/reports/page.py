@@ -14,7 +14,7 @@ import numpy as np
 
 from hyvae.data.describe import describe
 from hyvae.evaluation import evaluate
-from hyvae.evaluation.posterior import ACTIVE_NATS, kl_per_unit
+from hyvae.evaluation.posterior import TELLING_NATS, kl_per_unit
 from hyvae.metrics import rmse
 from hyvae.models import REGISTRY
 from hyvae.ratings import Ratings, concatenate
@@ -242,12 +242,12 @@ def _latent_units(recommender: Recommender) -> str:
     if kl is None:
         known = recommender.history.user_counts.any()
         return card(title, missing("The model has no latent distribution." if known else NO_HISTORY))
-    active = int((kl > ACTIVE_NATS).sum())
+    telling = int((kl > TELLING_NATS).sum())
     caption = (
-        f"How far each unit’s distribution is from the prior, mean over the training users: {active} of {len(kl)} "
-        f"units are active (above {ACTIVE_NATS:g} nats); all together hold {kl.sum():.2f} nats."
+        f"How far each unit’s distribution is from the prior, mean over the training users: {telling} of {len(kl)} "
+        f"units hold more than {TELLING_NATS:g} nats; all together hold {kl.sum():.2f} nats."
     )
-    return figure("latent", title, figures.latent_units(kl, ACTIVE_NATS), caption)
+    return figure("latent", title, figures.latent_units(kl, TELLING_NATS), caption)
 
 
 def _errors(run: Run, recommender: Recommender, metrics: dict[str, Any]) -> str:
