@@ -15,6 +15,7 @@ from protocols import Parts, Protocol
 
 from hyvae import Ratings, Recommender, metrics
 from hyvae.evaluation.calibration import measure_uncertainty
+from hyvae.evaluation.cells import code_digest
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
@@ -89,9 +90,9 @@ def errors(predictions: NDArray[np.float32], test: Ratings) -> dict[str, float]:
 
 
 def versions(system: str) -> dict[str, str]:
-    """Of what a result depends on."""
+    """Of what a result depends on; of hyvae, a digest of its code too, which changes between two versions."""
     if system in PEERS:
         environment = PEERS[system][0]
         names, found = (PACKAGES[environment], "numpy"), versions_of(python_of(environment))
         return {name: found[name] for name in names}
-    return {package: version(package) for package in ("hyvae", "torch", "numpy")}
+    return {**{package: version(package) for package in ("hyvae", "torch", "numpy")}, "code": code_digest()}
