@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyvae.nn.fusion import DenseFusion
+from hyvae.nn.sparse import SparsePattern
 
 N_ITEMS = 11
 widths = pytest.mark.parametrize("widths", [(3, 5), (4, 4), (0, 5), (3, 0)])
@@ -40,6 +41,24 @@ def test_folded_is_the_same_function(widths):
     layer, code = head(widths), codes(widths)
     rows, bias = layer.fold()
     torch.testing.assert_close(code @ rows.T + bias, layer(code)[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@widths
+def test_at_some_positions_it_is_the_same_with_the_same_gradients(widths, relu):
+    layer, code = head(widths, relu=relu), codes(widths).requires_grad_(True)
+    rated = torch.rand(len(code), N_ITEMS, generator=torch.Generator().manual_seed(2)) < 0.4
+    rated[2] = False
+    rows, cols = rated.nonzero().T
+    pattern = SparsePattern.from_numpy(np.append(0, rated.sum(1).cumsum(0)), cols.numpy(), N_ITEMS)
+    weights = torch.randn(2, len(rows), dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    found, wanted = layer.at(code, pattern), [output[rows, cols] for output in layer(code)]
+    gradients = []
+    for outputs in (found, wanted):
+        loss = sum((weight * output.square()).sum() for weight, output in zip(weights, outputs, strict=True))
+        gradients.append(torch.autograd.grad(loss, [code, *layer.parameters()]))
+    torch.testing.assert_close(found, tuple(wanted))
+    torch.testing.assert_close(*gradients)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 6), st.integers(1, 8))

@@ -495,11 +495,13 @@ class HyVAE(RatingModel):
         These are the variational branch's part of x̂, and V_D.
         """
         if self.config.fusion == "dense":
-            fused, deep = self.fusion(code)
             if self.config.likelihood == "multinomial":
-                fused = torch.log_softmax(fused, 1)
-            at = pattern.row, pattern.col
-            return fused[at], None, deep[at] if self._deep_has_own_output else None
+                fused, deep = self.fusion(code)
+                at = pattern.row, pattern.col
+                fused, deep = torch.log_softmax(fused, 1)[at], deep[at]
+            else:
+                fused, deep = self.fusion.at(code, pattern)
+            return fused, None, deep if self._deep_has_own_output else None
         bias = 0.0 if self.config.center == "biases" else at_columns(self.head_bias, pattern)
         z, alone = self.widths[0], None
         if self.config.vae_loss and self.config.branches == "both":

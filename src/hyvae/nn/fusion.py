@@ -7,6 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from hyvae.nn.sparse import SparsePattern, at_columns, sampled_product
+
 
 class DenseFusion(nn.Module):
     """``[V_V ; V_D]`` (2·I) through one fully connected layer to x̂ (I): the one place where I × I may exist.
@@ -29,14 +31,25 @@ class DenseFusion(nn.Module):
         self.outputs = nn.ModuleList(nn.Linear(width, n_items) for width in widths if width)
         self.fuse = nn.Linear(2 * n_items, n_items) if all(widths) else None
 
-    def forward(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """Both branches' code (n, sum of widths) to x̂ and the last branch's own output, each (n, n_items)."""
+    def _branches(self, code: Tensor) -> list[Tensor]:
+        """V_V and V_D, each (n, n_items), of those that are on."""
         inputs = code.split([width for width in self.widths if width], 1)
         outputs = [layer(part) for layer, part in zip(self.outputs, inputs, strict=True)]
-        if self.relu:
-            outputs = [torch.relu(output) for output in outputs]
-        fused = outputs[0] if self.fuse is None else self.fuse(torch.cat(outputs, 1))
-        return fused, outputs[-1]
+        return [torch.relu(output) for output in outputs] if self.relu else outputs
+
+    def forward(self, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Both branches' code (n, sum of widths) to x̂ and the last branch's own output, each (n, n_items)."""
+        outputs = self._branches(code)
+        return outputs[0] if self.fuse is None else self.fuse(torch.cat(outputs, 1)), outputs[-1]
+
+    def at(self, code: Tensor, pattern: SparsePattern) -> tuple[Tensor, Tensor]:
+        """The same at the positions of `pattern`, each (nnz,): of the I × 2·I weights only the rows that are rated."""
+        outputs = self._branches(code)
+        last = outputs[-1][pattern.row, pattern.col]
+        if self.fuse is None:
+            return last, last
+        fused = sampled_product(torch.cat(outputs, 1), self.fuse.weight, pattern)
+        return fused + at_columns(self.fuse.bias, pattern), last
 
     @torch.no_grad()
     def fold(self) -> tuple[Tensor, Tensor]:
