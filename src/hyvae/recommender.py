@@ -28,7 +28,7 @@ from hyvae.models.base import RatingBlock, update_plan
 from hyvae.models.bias import Bias, BiasConfig
 from hyvae.models.settings import configure
 from hyvae.nn.randomness import seeded
-from hyvae.nn.sparse import SparsePattern
+from hyvae.people import Answering, People, squared_residuals
 from hyvae.ratings import Id, Ratings, Vocabulary, as_ids
 from hyvae.runs import Run, RunConfig, provenance, read_run, write_run
 from hyvae.scoring import USER_BLOCK, best_items, predict_pairs, rating_block, user_blocks
@@ -262,7 +262,7 @@ class Recommender:
         if validation is None or not len(validation) or not self.model.predicts_ratings:
             return None
         _, floor, history = self._fitted
-        variance = float(_squared_residuals(floor, rating_block(history, device=self.device)).mean())
+        variance = float(squared_residuals(floor, rating_block(history, device=self.device)).mean())
         evidence = self._evidence(history.users.index(validation.user_ids), variance)
         predictions, ratings = self.predict_ratings(validation), validation.values
         return Uncertainty.fit(predictions.astype(np.float64), ratings.astype(np.float64), evidence, variance)
@@ -277,7 +277,7 @@ class Recommender:
         for rows in user_blocks(len(people)):
             rows = rows[counts[rows] > 0]
             block = rating_block(history, people[rows], self.device)
-            squares[rows] = block.pattern.row_sums(_squared_residuals(floor, block)).cpu().numpy()
+            squares[rows] = block.pattern.row_sums(squared_residuals(floor, block)).cpu().numpy()
         return Evidence.of(counts.astype(np.int64), squares, residual_variance).take(place)
 
     @property
@@ -631,6 +631,24 @@ class Recommender:
 
     # -- people and things never seen -----------------------------------------------------------------
 
+    def people(self, ratings: Ratings) -> People:
+        """People who are known by `ratings` alone, each a row of them, for many answers at once.
+
+        Parameters
+        ----------
+        ratings : Ratings
+            Of any users, and of this one's items.
+
+        Raises
+        ------
+        DataError
+            Of other items.
+        """
+        model, floor, history = self._fitted
+        if ratings.items is not history.items and ratings.items != history.items:
+            raise DataError("people must be given by ratings of the same items: build them with history.items")
+        return People(Answering(model, floor, self._item_counts, self._uncertainty, self.device), ratings)
+
     def fold_in(self, ratings: Mapping[Any, float]) -> FoldedIn:
         """Someone who was not there at training: their ratings in, answers out, no retraining.
 
@@ -903,28 +921,16 @@ class FoldedIn:
 
     def __init__(self, recommender: Recommender, ratings: Ratings) -> None:
         self.recommender, self.ratings = recommender, ratings
-        model, floor, _ = recommender._fitted
-        self._model = model if len(ratings) or not model.predicts_ratings else floor
-        with torch.no_grad():
-            self._block = replace(rating_block(ratings, device=recommender.device), users=None)
-            self._code = self._model.encode(self._block)
+        self._people = recommender.people(ratings)
 
-    @torch.no_grad()
     def predict(self, items: Iterable[Any]) -> NDArray[np.float32]:
         """Predicted ratings of items by id or title, on the scale; shape (n,)."""
         self.recommender.require_ratings()
         index = self.recommender._finder.indices(items)
         columns, inverse = np.unique(index, return_inverse=True)
-        # as for known users: what has no training ratings is the bias model's to answer
-        unrated = self.recommender.item_counts[columns] == 0
-        bounds = np.array([0, len(columns)])
-        pattern = SparsePattern.from_numpy(bounds, columns, self.ratings.n_items, self._code.device)
-        scores = self._model.score_pairs(self._code, pattern).cpu().numpy()
-        if unrated.any():
-            floor = self.recommender._fitted[1]
-            code = floor.encode(self._block)
-            scores[unrated] = floor.score_pairs(code, pattern).cpu().numpy()[unrated]
-        return scores[inverse].clip(*self.ratings.scale)
+        nobody = np.zeros(len(columns), np.int64)
+        wanted = Ratings.from_indices(self.ratings.users, self.ratings.items, nobody, columns, nobody)
+        return self._people.predict(wanted)[inverse].clip(*self.ratings.scale)
 
     def predict_table(self, items: Iterable[Any], *, coverage: float = INTERVAL_COVERAGE) -> pl.DataFrame:
         """``item``, ``prediction``, ``sd``, ``interval_low`` and ``interval_high``, as `Recommender.predict_table`.
@@ -952,21 +958,16 @@ class FoldedIn:
 
     def explain(self, item: Any, n: int = 5) -> list[Reason]:
         """Which of their ratings moved the prediction of an item most, as `Recommender.explain`."""
-        return self.recommender._reasons(self._block, item, n)
+        return self.recommender._reasons(self._people.block, item, n)
 
     def _evidence(self, n: int) -> Evidence | None:
         """What is known of them, as the evidence of n predictions."""
-        uncertainty = self.recommender._uncertainty
-        if uncertainty is None:
-            return None
-        squares = float(_squared_residuals(self.recommender._fitted[1], self._block).sum())
-        own = Evidence.of(np.array([len(self.ratings)]), np.array([squares]), float(uncertainty.residual_variance))
-        return own.take(np.zeros(n, np.int64))
+        own = self._people.evidence()
+        return None if own is None else own.take(np.zeros(n, np.int64))
 
     def recommend(self, n: int = 10, *, include_seen: bool = False) -> list[Recommendation]:
         """The `n` items with the highest predicted rating."""
-        seen = None if include_seen else self._block.pattern
-        items, scores = best_items(self._model, self._code, n, seen, self.recommender._item_counts > 0)
+        items, scores = self._people.best(n, include_seen=include_seen)
         return self.recommender._named(items[0], self.recommender._on_scale(scores[0]), self._evidence(1))
 
 
@@ -1036,12 +1037,6 @@ def _load_state(module: RatingModel, prefix: str, weights: Mapping[str, torch.Te
 
 def _part(weights: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-
-
-@torch.no_grad()
-def _squared_residuals(floor: Bias, block: RatingBlock) -> torch.Tensor:
-    """Of the ratings of a block to what the bias model makes of them, (nnz,)."""
-    return (block.values - floor.score_pairs(floor.encode(block), block.pattern)).square()
 
 
 def _by_level(uncertainty: Uncertainty, share: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
