@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
@@ -65,14 +66,20 @@ class People:
             return self.answering.floor.encode(self.block)
 
     @torch.no_grad()
-    def scores(self) -> NDArray[np.float32]:
-        """Predicted rating of every item (or its score, of a model that ranks); (n_people, n_items), not clipped."""
+    def scores(self, rows: Sequence[int] | None = None) -> NDArray[np.float32]:
+        """Predicted rating of every item (or its score, of a model that ranks); (n_rows, n_items), not clipped.
+
+        Parameters
+        ----------
+        rows : sequence of int, optional
+            Some of the people; default: all.
+        """
         model, floor = self.answering.model, self.answering.floor
-        everything = slice(0, model.n_items)
-        scores = model.score(self.codes, everything).cpu().numpy()
-        others = self._strangers[:, None] | self._unrated[None, :]
+        some, everything = slice(None) if rows is None else list(rows), slice(0, model.n_items)
+        scores = model.score(self.codes[some], everything).cpu().numpy()
+        others = self._strangers[some, None] | self._unrated[None, :]
         if others.any():
-            scores = np.where(others, floor.score(self._floor_codes, everything).cpu().numpy(), scores)
+            scores = np.where(others, floor.score(self._floor_codes[some], everything).cpu().numpy(), scores)
         return scores
 
     @torch.no_grad()
@@ -91,6 +98,15 @@ class People:
         if others.any():
             scores[others] = floor.score_pairs(self._floor_codes, pattern).cpu().numpy()[others]
         return scores
+
+    @torch.no_grad()
+    def score_parts(self, row: int, items: NDArray[np.int64]) -> dict[str, NDArray[np.float32]] | None:
+        """What the parts of a model say of some items to one of the people; see `RatingModel.score_parts`."""
+        order, place = np.unique(items, return_inverse=True)
+        bounds = np.array([0, len(order)])
+        pattern = SparsePattern.from_numpy(bounds, order, self.ratings.n_items, self.answering.device)
+        parts = self.answering.model.score_parts(self.codes[row : row + 1], pattern)
+        return None if parts is None else {name: part.cpu().numpy()[place] for name, part in parts.items()}
 
     def best(self, n: int, *, include_seen: bool = False) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The `n` items of highest score of each, as `hyvae.scoring.best_items` gives them."""

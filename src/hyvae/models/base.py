@@ -292,6 +292,14 @@ class RatingModel(nn.Module, ABC):
         """Scores at the positions of `pattern` (n_rows, n_items), shape (nnz,)."""
         return sampled_product(codes, self.item_rows, pattern) + self.item_bias[pattern.col]
 
+    def score_parts(self, codes: Tensor, pattern: SparsePattern) -> dict[str, Tensor] | None:
+        """What the parts of a model add to its scores at the positions of `pattern`, each (nnz,).
+
+        Of Hy-VAE, whose ``effects`` and branches, ``variational`` and ``deterministic``, sum to the network's score,
+        with that of the ``draws`` beside it. None of a model with one part.
+        """
+        return None
+
     def encode_items(self, columns: RatingBlock, raters: RatingBlock) -> tuple[Tensor, Tensor]:
         """Rows and biases of items from their ratings alone: (n, width) and (n,).
 

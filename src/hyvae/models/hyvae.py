@@ -685,6 +685,23 @@ class HyVAE(RatingModel):
         expected = self.draws.expected_at(codes[:, : self.n_drawn], self.item_rows[:, : self.n_drawn], pattern)
         return torch.lerp(expected, network, self.config.network_share)
 
+    @torch.no_grad()
+    def score_parts(self, codes: Tensor, pattern: SparsePattern) -> dict[str, Tensor] | None:
+        """Where the head is linear: what each branch adds, and what the draws would answer."""
+        if not self._folds or self.config.likelihood == "ordinal" or self.config.branches != "both":
+            return None
+
+        def product(columns: slice) -> Tensor:
+            return sampled_product(codes[:, columns].contiguous(), self.item_rows[:, columns].contiguous(), pattern)
+
+        z, d = self.code_parts["z"], self.code_parts["d"]
+        parts = {"effects": product(slice(-1, None)) + self.item_bias[pattern.col]}
+        parts |= {"variational": product(z), "deterministic": product(d)}
+        if self.draws is not None and self.draws.drawn:
+            drawn = slice(0, self.n_drawn)
+            parts["draws"] = self.draws.expected_at(codes[:, drawn], self.item_rows[:, drawn], pattern)
+        return parts
+
     def _network_score(self, codes: Tensor, items: slice) -> Tensor:
         """Scores of the network; the unfoldable heads decode all items first."""
         if self._folds:

@@ -1,0 +1,68 @@
+"""What operators see: structured logs without personal data, and metrics for Prometheus."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+log = logging.getLogger("hyvae.serving")
+#: a folder that the processes of a service share, where there are several
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """Counters of one process, which are summed over all where a folder is shared."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        kept: dict[str, Any] = {"registry": self.registry, "namespace": "hyvae"}
+        self.requests = Counter("requests", "Requests answered.", ("route", "method", "status"), **kept)
+        self.seconds = Histogram("request_seconds", "Time to an answer.", ("route",), buckets=_SECONDS, **kept)
+        self.batches = Histogram("batch_questions", "Questions answered together.", buckets=_SIZES, **kept)
+        self.events = Counter("events_stored", "Rating events stored.", **kept)
+        self.reloads = Counter("reloads", "Reloads of the run.", ("result",), **kept)
+        self.loaded = Gauge("run_loaded_timestamp_seconds", "When the run was loaded.", multiprocess_mode="min", **kept)
+
+    def exposition(self) -> bytes:
+        """In Prometheus's text format."""
+        if SHARED_FOLDER not in os.environ:
+            return generate_latest(self.registry)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)
+        return generate_latest(merged)
+
+
+class JsonFormatter(logging.Formatter):
+    """A line of JSON a record; what `extra` gave as ``facts`` beside the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As JSON."""
+        facts: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "process": record.process,
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            facts["trace"] = self.formatException(record.exc_info)
+        return json.dumps(facts, ensure_ascii=True)
+
+
+def log_to_stderr() -> None:
+    """Write what the service and its server say as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    for name in ("hyvae.serving", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO if name == "hyvae.serving" else logging.WARNING)
