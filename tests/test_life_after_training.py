@@ -639,7 +639,7 @@ def test_the_models_here_have_learnt_tastes(models, kind):
     # else most of what is compared above would be the bias model's
     model = models[kind]
     users, items = UNTOUCHED[:3], rated_items(model)
-    floor = model.fold_in({})._model
+    floor = model.fold_in({})._people.answering.floor
     bias = np.array([float(floor.mean) + floor.item_bias.numpy()[model.history.items.index(items)]])
     taste = everything(model, users, items) - bias
     assert (taste - taste.mean(1, keepdims=True)).std() > 0.05

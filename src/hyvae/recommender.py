@@ -1031,7 +1031,9 @@ def _load_state(module: RatingModel, prefix: str, weights: Mapping[str, torch.Te
     missing = {name for name in module.answering_state() if not name.endswith("shrinkage")} - set(state)
     if missing:
         raise RuntimeError(f"weights {prefix}{min(missing)} are missing")
-    module.load_state_dict(state, strict=False)
+    # on the CPU the file's own pages are the weights: processes that load a run share one copy in memory
+    mapped = all(tensor.device == state[name].device for name, tensor in module.state_dict().items() if name in state)
+    module.load_state_dict(state, strict=False, assign=mapped)
     module.eval()
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyvae.errors import DataError, RunError
+from hyvae.errors import DataError
 from hyvae.people import People
 from hyvae.ratings import Id, Ratings, Vocabulary
 from hyvae.recommender import Recommender
@@ -84,7 +84,7 @@ class Engine:
         DataError
             It answers with what is no number.
         """
-        digest = digest_of(run)
+        digest = digest_of(run)  # first: if the run is replaced meanwhile, the next reload sees it
         engine = cls(Recommender.load(run), digest)
         some = np.flatnonzero(engine.rated)[:3]
         low, high = engine.history.scale
@@ -548,14 +548,8 @@ class Live:
 
 
 def digest_of(run: Path) -> str:
-    """Of a run's config, which changes whenever one of its files does.
-
-    Raises
-    ------
-    RunError
-        There is none.
-    """
+    """Of a run's config, which changes whenever one of its files does; empty where there is none."""
     try:
         return hashlib.sha256((run / CONFIG).read_bytes()).hexdigest()
-    except OSError as error:
-        raise RunError(f"{run} is not a run of hyvae: its {CONFIG} cannot be read") from error
+    except OSError:
+        return ""

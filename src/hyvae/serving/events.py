@@ -176,13 +176,12 @@ class EventStore:
         table, columns = self._events, self._events.c
         rows = [
             {"key": e.key, "user_id": e.user, "item_id": e.item, "rating": e.rating, "timestamp": e.timestamp}
+            | {"undone": False}
             for e in by_key.values()
         ]
         with self._writing() as connection:
-            insert = self._insert(table).values(undone=False).on_conflict_do_nothing(index_elements=[columns.key])
-            stored = 0
-            for row in rows:
-                stored += connection.execute(insert, row).rowcount
+            insert = self._insert(table).on_conflict_do_nothing(index_elements=[columns.key]).returning(columns.key)
+            stored = len(connection.execute(insert, rows).all())
             if stored < len(rows):
                 known = connection.execute(
                     sa.select(columns.key, columns.user_id, columns.item_id, columns.rating, columns.timestamp).where(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 import uvicorn
+from fastapi import FastAPI
 
 from hyvae.errors import ConfigError
 from hyvae.serving.app import create_app, reload_run
@@ -64,12 +65,9 @@ def _bound(settings: Settings) -> socket.socket:
     return listening
 
 
-def _serve(settings: Settings, listening: socket.socket) -> None:
-    """One process."""
-    log_to_stderr()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.workers))
-    app = create_app(settings)
-    config = uvicorn.Config(
+def server_config(app: FastAPI) -> uvicorn.Config:
+    """How the application is served, here and in tests."""
+    return uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
@@ -78,7 +76,14 @@ def _serve(settings: Settings, listening: socket.socket) -> None:
         timeout_keep_alive=75,
         lifespan="on",
     )
-    server = uvicorn.Server(config)
+
+
+def _serve(settings: Settings, listening: socket.socket) -> None:
+    """One process."""
+    log_to_stderr()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.workers))
+    app = create_app(settings)
+    server = uvicorn.Server(server_config(app))
     reloads: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:
