@@ -9,7 +9,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 from importlib.metadata import PackageNotFoundError, version
 
-from hyvae.errors import ConfigError, DataError, HyvaeError, NotFittedError, RunError, TrainingError
+from hyvae.client import Client
+from hyvae.errors import ConfigError, DataError, HyvaeError, NotFittedError, RunError, ServiceError, TrainingError
 from hyvae.ratings import Ratings
 from hyvae.recommender import BiasModel, HyVAE, Recommendation, Recommender
 
@@ -20,6 +21,7 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 __all__ = [
     "BiasModel",
+    "Client",
     "ConfigError",
     "DataError",
     "HyVAE",
@@ -29,5 +31,6 @@ __all__ = [
     "Recommendation",
     "Recommender",
     "RunError",
+    "ServiceError",
     "TrainingError",
 ]

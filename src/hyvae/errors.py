@@ -25,6 +25,22 @@ class RunError(HyvaeError):
     """A folder is not a run of hyvae, is damaged, or was written by a version that is too new."""
 
 
+class ServiceError(HyvaeError):
+    """A service of hyvae refused a request, or was not reached.
+
+    Attributes
+    ----------
+    status : int
+        Of HTTP; 0 where it was not reached.
+    problem : dict
+        What it sent (RFC 9457).
+    """
+
+    def __init__(self, message: str, status: int, problem: dict[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.problem = status, problem or {}
+
+
 class DataWarning(UserWarning):
     """Ratings were read, but not all as they stood: rows were left out, or repeated pairs merged."""
 

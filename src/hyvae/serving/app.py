@@ -60,7 +60,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings, app.state.service, app.state.metrics = settings, service, metrics
     problems.install(app)
-    app.include_router(_reading(service), dependencies=[Depends(reader)], responses=_READING)
+    asked_to_read = [] if settings.read_token is None else [Depends(reader)]
+    app.include_router(_reading(service), dependencies=asked_to_read, responses=_READING)
     app.include_router(_writing(service, metrics), dependencies=[Depends(writer)], responses=_WRITING)
     app.include_router(_watching(service, metrics))
     if settings.page:
@@ -121,7 +122,7 @@ def _reading(service: Service) -> APIRouter:
         engine = service.engine
         return await service.aside(lambda: engine.search(query, limit) if query.strip() else engine.popular(limit))
 
-    @routes.get("/items/{item}/similar")
+    @routes.get("/items/{item:path}/similar")
     async def similar(item: InAddress, limit: Limit = 10) -> schemas.SimilarItems:
         """Items that the model knows to be alike."""
         engine = service.engine
@@ -147,17 +148,17 @@ def _writing(service: Service, metrics: Metrics) -> APIRouter:
         metrics.events.inc(stored.stored)
         return stored
 
-    @routes.delete("/ratings/{key}")
+    @routes.delete("/ratings/{key:path}")
     async def undo(key: InAddress) -> schemas.StoredEvent:
         """Take a stored rating back: what was rated before counts again."""
         return await service.undo(key)
 
-    @routes.get("/users/{user}/ratings")
+    @routes.get("/users/{user:path}/ratings")
     async def events(user: InAddress) -> schemas.StoredEvents:
         """All that was stored of a user."""
         return await service.events_of(user)
 
-    @routes.delete("/users/{user}")
+    @routes.delete("/users/{user:path}")
     async def forget(user: InAddress) -> schemas.Forgotten:
         """Delete what was stored of a user, and answer no more from what the run holds of them."""
         return await service.forget(user)

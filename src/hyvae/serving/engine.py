@@ -501,7 +501,7 @@ class Engine:
             users=int(np.count_nonzero(history.user_counts)),
             items=int(np.count_nonzero(self.rated)),
             ratings=len(history),
-            scale=history.scale,
+            scale=list(history.scale),
             levels=levels.tolist() if len(levels) <= MOST_LEVELS else [],
             user_ids="integer" if history.users.is_integer else "string",
             item_ids="integer" if history.items.is_integer else "string",

@@ -53,10 +53,9 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
 def reader(request: Request, given: Credentials) -> None:
-    """Whoever reaches the port may read, unless a token was set for that."""
+    """Where a token was set for reading, one of both is asked for."""
     settings: Settings = request.app.state.settings
-    if settings.read_token is not None:
-        _require(given, settings.read_token, settings.token)
+    _require(given, settings.read_token, settings.token)
 
 
 def writer(request: Request, given: Credentials) -> None:
@@ -190,7 +189,7 @@ class Guards:
 
     def _observe(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
         # the route's pattern, never the path: that holds ids
-        route = getattr(scope.get("route"), "path", None) or "unmatched"
+        route = getattr(scope.get("route"), "path_format", None) or "unmatched"
         self.metrics.requests.labels(route, scope["method"] if route != "unmatched" else "", str(status)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
         facts = {"id": request_id, "method": scope["method"], "route": route, "status": status}

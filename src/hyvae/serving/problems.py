@@ -89,7 +89,10 @@ async def _of_problem(request: Request, error: Any) -> JSONResponse:
 
 async def _of_validation(request: Request, error: Any) -> JSONResponse:
     # what was sent is not repeated: it may be what no JSON can hold, such as NaN
-    errors = [FieldError(field=_place(one["loc"]), detail=_plain(one["msg"])) for one in error.errors()[:20]]
+    errors = [
+        FieldError(field=_place(one["loc"]), detail=_plain(one["msg"].removeprefix("Value error, ")))
+        for one in error.errors()[:20]
+    ]
     first = f"{errors[0].field}: {errors[0].detail}" if errors else "it is not what /openapi.json describes"
     return problem_response(422, "invalid-request", f"the request cannot be used; {first}", errors)
 

@@ -257,7 +257,7 @@ class Model(BaseModel):
     users: int
     items: int
     ratings: int
-    scale: tuple[float, float]
+    scale: list[float] = Field(min_length=2, max_length=2, description="least and greatest rating")
     levels: list[float] = Field(description="ratings that people gave, where there are few different ones")
     user_ids: str = Field(description="integer or string")
     item_ids: str
