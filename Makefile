@@ -55,7 +55,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/.package: .venv/bin/python pyproject.toml constraints.txt src/hyvae/nn/_kernels.cpp
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[report]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[report,serve]"
 	@touch $@
 
 .venv/.dev: .venv/.package

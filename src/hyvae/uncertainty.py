@@ -155,7 +155,10 @@ class Uncertainty:
 
     def deviation(self, predictions: Predictions, evidence: Evidence) -> Floats:
         """Standard deviation of the rating, (n,)."""
-        share = self.distribution(predictions, evidence)
+        return self.deviation_of(self.distribution(predictions, evidence))
+
+    def deviation_of(self, share: Floats) -> Floats:
+        """Standard deviation of the rating by the probability of each level, (n, n_levels); (n,)."""
         levels = self.levels.numpy()
         mean = share @ levels
         return np.sqrt(np.maximum(share @ levels**2 - mean**2, 1e-12))

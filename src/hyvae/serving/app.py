@@ -119,20 +119,22 @@ def _reading(service: Service) -> APIRouter:
         limit: Limit = 10,
     ) -> schemas.Items:
         """Find items by title."""
-        engine = service.engine
-        return await service.aside(lambda: engine.search(query, limit) if query.strip() else engine.popular(limit))
+        catalogue = service.engine.catalogue
+        return await service.aside(
+            lambda: catalogue.search(query, limit) if query.strip() else catalogue.popular(limit)
+        )
 
     @routes.get("/items/{item:path}/similar")
     async def similar(item: InAddress, limit: Limit = 10) -> schemas.SimilarItems:
         """Items that the model knows to be alike."""
-        engine = service.engine
-        return await service.aside(lambda: engine.similar(item, limit))
+        catalogue = service.engine.catalogue
+        return await service.aside(lambda: catalogue.similar(item, limit))
 
     @routes.get("/map")
     async def item_map() -> schemas.Map:
         """The most rated items in two dimensions."""
-        engine = service.engine
-        return await service.aside(lambda: engine.map)
+        catalogue = service.engine.catalogue
+        return await service.aside(lambda: catalogue.map)
 
     return routes
 
@@ -167,7 +169,7 @@ def _writing(service: Service, metrics: Metrics) -> APIRouter:
     async def reload() -> schemas.Reloaded:
         """Load the run anew, check it, and let it answer; if it cannot, the one before goes on."""
         reloaded = await reload_run(service, metrics)
-        if reloaded.changed and settings.supervisor is not None:
+        if settings.supervisor is not None:
             # the other processes too
             os.kill(settings.supervisor, signal.SIGHUP)
         return reloaded

@@ -19,15 +19,14 @@ from hyvae.ratings import Id, Ratings, Vocabulary
 from hyvae.recommender import Recommender
 from hyvae.runs import CONFIG
 from hyvae.serving import schemas
+from hyvae.serving.catalogue import Catalogue
+from hyvae.serving.choosing import choose
 from hyvae.serving.problems import Problem
-from hyvae.titles import ItemFinder, normalise
 from hyvae.uncertainty import Evidence
 
-# of a list that is to be diverse: the best so many times its length are chosen from
-POOL = 10
-LEAST_POOL = 100
+# different ratings that are told one by one
 MOST_LEVELS = 20
-MAPPED = 2_000
+Question = schemas.RecommendRequest | schemas.PredictRequest
 #: what a person has told since training: of users, by id, ratings by item id; and who is to be forgotten
 Told = Mapping[Id, Mapping[Id, float]]
 
@@ -55,6 +54,25 @@ class Known:
     forgotten: set[Id]
 
 
+class _Found(NamedTuple):
+    """The items of an answer and their scores, not clipped; which question it is of, and which row of the people."""
+
+    place: int
+    row: int
+    items: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    distribution: bool = False
+    branches: Sequence[schemas.Branches] | None = None
+
+
+class _Spread(NamedTuple):
+    """Around each item of an answer: standard deviation, half of the interval, and the probability of each level."""
+
+    sd: list[float]
+    half: list[float]
+    share: list[list[float]] | None
+
+
 class Engine:
     """Answers from one run. It never changes: a reload makes another one.
 
@@ -68,7 +86,7 @@ class Engine:
     def __init__(self, recommender: Recommender, digest: str = "") -> None:
         self.recommender, self.digest = recommender, digest
         self.history = recommender.history
-        self.finder = ItemFinder(self.history.items, self.history.titles)
+        self.catalogue = Catalogue(recommender)
         self.rated = recommender.item_counts > 0
         self.fingerprint = recommender.fingerprint
         self.loaded_at = time.time()
@@ -95,19 +113,6 @@ class Engine:
         return engine
 
     # -- who and what -------------------------------------------------------------------------------------
-
-    def item_index(self, name: Id, field: str) -> int:
-        """Index of an item by id or title.
-
-        Raises
-        ------
-        Problem
-            404, with titles that are close.
-        """
-        try:
-            return int(self.finder.indices([name])[0])
-        except DataError as error:
-            raise Problem(404, "unknown-item", str(error), field=field) from error
 
     def check_rating(self, rating: float, field: str) -> None:
         """Refuse a rating off the scale.
@@ -142,7 +147,7 @@ class Engine:
         items = np.empty(len(ratings), np.int64)
         values = np.empty(len(ratings), np.float32)
         for place, one in enumerate(ratings):
-            items[place] = self.item_index(one.item, f"ratings.{place}.item")
+            items[place] = self.catalogue.index(one.item, f"ratings.{place}.item")
             self.check_rating(one.rating, f"ratings.{place}.rating")
             values[place] = one.rating
         order = np.argsort(items, kind="stable")
@@ -200,7 +205,7 @@ class Engine:
 
     # -- answers ------------------------------------------------------------------------------------------
 
-    def answer(self, questions: Sequence[schemas.RecommendRequest | schemas.PredictRequest], known: Known) -> list[Any]:
+    def answer(self, questions: Sequence[Question], known: Known) -> list[Any]:
         """Answer questions together: everyone is encoded at once, and scored at once.
 
         Returns
@@ -209,53 +214,44 @@ class Engine:
             `schemas.Recommendations` or `schemas.Predictions`, or a `Problem`, for each.
         """
         answers: list[Any] = [None] * len(questions)
-        persons: list[Person] = []
-        places: list[int] = []
-        wanted: list[NDArray[np.int64]] = []
+        asked: list[tuple[int, Person, NDArray[np.int64]]] = []
         for place, question in enumerate(questions):
             try:
                 person = self.person(question, known)
+                items = np.empty(0, np.int64)
                 if isinstance(question, schemas.PredictRequest):
                     self._require_ratings()
-                    wanted.append(self._indices(question.items, "items"))
-                else:
-                    wanted.append(np.empty(0, np.int64))
-                persons.append(person)
-                places.append(place)
+                    items = self.catalogue.indices(question.items, "items")
+                asked.append((place, person, items))
             except Problem as problem:
                 answers[place] = problem
-        if not persons:
+        if not asked:
             return answers
-        people = self._people(persons)
+        people = self._people([person for _, person, _ in asked])
         evidence = people.evidence()
-        lists = [row for row, place in enumerate(places) if isinstance(questions[place], schemas.RecommendRequest)]
+        predicted = self._predicted(people, [items for *_, items in asked])
+        lists = [row for row, (place, *_) in enumerate(asked) if isinstance(questions[place], schemas.RecommendRequest)]
         scores = dict(zip(lists, people.scores(lists), strict=True)) if lists else {}
-        pairs = self._predicted(people, wanted)
-        for row, place in enumerate(places):
-            own = None if evidence is None else evidence.take(np.array([row]))
+        found: list[_Found] = []
+        for row, (place, person, items) in enumerate(asked):
             question = questions[place]
             try:
                 if isinstance(question, schemas.RecommendRequest):
-                    answers[place] = self._list(question, persons[row], scores[row], own)
+                    own = None if evidence is None else evidence.take(np.array([row]))
+                    items = choose(question, person.items, scores[row], own, self.recommender, self.catalogue)
+                    found.append(_Found(place, row, items, scores[row][items]))
                 else:
-                    branches = self._branches(people, row, wanted[row]) if question.branches else None
-                    answers[place] = schemas.Predictions(
-                        predictions=self._lines(
-                            wanted[row],
-                            pairs[row],
-                            own,
-                            question.coverage,
-                            no_user=not len(persons[row].items),
-                            distribution=question.distribution,
-                            branches=branches,
-                        )
-                    )
+                    branches = self._branches(people, row, items) if question.branches else None
+                    found.append(_Found(place, row, items, predicted[row], question.distribution, branches))
             except Problem as problem:
                 answers[place] = problem
+        for each, spread in zip(found, self._spreads(found, questions, evidence), strict=True):
+            lines = self._lines(each, spread, no_user=not len(asked[each.row][1].items))
+            of_list = isinstance(questions[each.place], schemas.RecommendRequest)
+            answers[each.place] = (
+                schemas.Recommendations(recommendations=lines) if of_list else schemas.Predictions(predictions=lines)
+            )
         return answers
-
-    def _indices(self, names: Sequence[Id], field: str) -> NDArray[np.int64]:
-        return np.array([self.item_index(name, f"{field}.{place}") for place, name in enumerate(names)], np.int64)
 
     def _require_ratings(self) -> None:
         if not self.recommender.predicts_ratings:
@@ -273,108 +269,57 @@ class Engine:
         predicted = np.split(people.predict(pairs), pairs.indptr[1:-1])
         return [own[np.searchsorted(each, items)] for own, each, items in zip(predicted, columns, wanted, strict=True)]
 
-    def _list(
-        self, ask: schemas.RecommendRequest, person: Person, scores: NDArray[np.float32], evidence: Evidence | None
-    ) -> schemas.Recommendations:
-        allowed = self.rated.copy()
-        if ask.allow is not None:
-            named = np.zeros(len(allowed), bool)
-            named[self._indices(ask.allow, "allow")] = True
-            allowed &= named
-        allowed[self._indices(ask.deny, "deny")] = False
-        if not ask.include_seen:
-            allowed[person.items] = False
-        candidates = np.flatnonzero(allowed)
-        if ask.max_sd is not None:
-            if evidence is None:
-                raise Problem(
-                    422,
-                    "certainty-unknown",
-                    "this run does not know how sure it is: train with a split",
-                    field="max_sd",
-                )
-            candidates = candidates[self._deviation(scores[candidates], evidence) <= ask.max_sd]
-        size = ask.n if ask.diversity == 0 else max(POOL * ask.n, LEAST_POOL)
-        if len(candidates) > size:
-            best = np.argpartition(-scores[candidates], size - 1)[:size]
-            candidates = candidates[best]
-        # ties by place in the catalogue, as everywhere
-        candidates = candidates[np.lexsort((candidates, -scores[candidates]))]
-        if ask.diversity > 0:
-            candidates = self._diverse(candidates, scores[candidates], ask.n, ask.diversity)
-        lines = self._lines(candidates, scores[candidates], evidence, ask.coverage, no_user=not len(person.items))
-        return schemas.Recommendations(recommendations=lines)
-
-    def _deviation(self, predictions: NDArray[np.float32], evidence: Evidence) -> NDArray[np.float64]:
+    def _spreads(
+        self, found: Sequence[_Found], questions: Sequence[Question], evidence: Evidence | None
+    ) -> list[_Spread | None]:
+        """Standard deviations, halves of intervals and distributions of all answers, worked out together."""
+        counts = [len(each.items) for each in found]
+        if evidence is None or not any(counts):
+            return [None] * len(found)
         low, high = self.history.scale
-        everyone = evidence.take(np.zeros(len(predictions), np.int64))
-        return self.recommender.uncertainty.deviation(predictions.clip(low, high), everyone)
-
-    def _diverse(
-        self, candidates: NDArray[np.int64], scores: NDArray[np.float32], n: int, diversity: float
-    ) -> NDArray[np.int64]:
-        """Maximal marginal relevance (Carbonell, Goldstein 1998), with what is predicted as relevance, 0 to 1."""
-        spread = float(np.ptp(scores)) or 1.0
-        relevance = (scores - scores.min()) / spread
-        rows = self._directions(candidates)
-        closest = np.full(len(candidates), -np.inf, np.float32)
-        chosen: list[int] = []
-        free = np.ones(len(candidates), bool)
-        for _ in range(min(n, len(candidates))):
-            gain = relevance if not chosen else (1 - diversity) * relevance - diversity * closest
-            best = int(np.where(free, gain, -np.inf).argmax())
-            chosen.append(best)
-            free[best] = False
-            closest = np.maximum(closest, rows @ rows[best])
-        return candidates[chosen]
-
-    def _directions(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Rows of items, without the constant that some have last, of length 1."""
-        rows = self.recommender.model.item_rows[items].cpu().numpy()
-        rows = rows[:, :-1] if rows.shape[1] > 1 else rows
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-    def _lines(
-        self,
-        items: NDArray[np.int64],
-        scores: NDArray[np.float32],
-        evidence: Evidence | None,
-        coverage: float,
-        *,
-        no_user: bool,
-        distribution: bool = False,
-        branches: Sequence[schemas.Branches] | None = None,
-    ) -> list[schemas.Prediction]:
-        low, high = self.history.scale
-        if self.recommender.predicts_ratings:
-            scores = scores.clip(low, high)
-        sd = half = shares = None
-        if evidence is not None and len(items):
-            everyone = evidence.take(np.zeros(len(items), np.int64))
-            sd = self._deviation(scores, evidence)
-            half = self.recommender.uncertainty.quantile(everyone, coverage) * sd
-            if distribution:
-                levels = [f"{level:g}" for level in self.recommender.uncertainty.levels.tolist()]
-                found = self.recommender.uncertainty.distribution(scores, everyone)
-                shares = [dict(zip(levels, row, strict=True)) for row in found.tolist()]
-        ids = self.history.items.ids
-        lines = []
-        for place, (item, score) in enumerate(zip(items.tolist(), scores.tolist(), strict=True)):
-            no_item = not self.rated[item]
-            lines.append(
-                schemas.Prediction(
-                    item=ids[item : item + 1].tolist()[0],
-                    title=self.title(item),
-                    prediction=score,
-                    sd=None if sd is None else float(sd[place]),
-                    low=None if half is None else max(low, score - float(half[place])),
-                    high=None if half is None else min(high, score + float(half[place])),
-                    fallback=("both" if no_item else "user") if no_user else ("item" if no_item else ""),
-                    distribution=None if shares is None else shares[place],
-                    branches=None if branches is None else branches[place],
-                )
+        uncertainty = self.recommender.uncertainty
+        everyone = evidence.take(np.repeat([each.row for each in found], counts))
+        scores = np.concatenate([each.scores for each in found]).clip(low, high)
+        share = uncertainty.distribution(scores, everyone)
+        sd = uncertainty.deviation_of(share)
+        ends = np.cumsum(counts)
+        spreads: list[_Spread | None] = []
+        for each, end, count in zip(found, ends.tolist(), counts, strict=True):
+            rows = slice(end - count, end)
+            own = everyone.take(np.arange(end - count, end))
+            half = uncertainty.quantile(own, questions[each.place].coverage) * sd[rows]
+            spreads.append(
+                _Spread(sd[rows].tolist(), half.tolist(), share[rows].tolist() if each.distribution else None)
             )
+        return spreads
+
+    def _lines(self, found: _Found, spread: _Spread | None, *, no_user: bool) -> list[schemas.Prediction]:
+        low, high = self.history.scale
+        scores = found.scores.clip(low, high) if self.recommender.predicts_ratings else found.scores
+        lines = []
+        for place, (item, score) in enumerate(zip(found.items.tolist(), scores.tolist(), strict=True)):
+            no_item = not self.rated[item]
+            line = schemas.Prediction.model_construct(
+                item=self.catalogue.ids[item],
+                title=self.catalogue.title(item),
+                prediction=score,
+                sd=None,
+                low=None,
+                high=None,
+                fallback=("both" if no_item else "user") if no_user else ("item" if no_item else ""),
+                branches=None if found.branches is None else found.branches[place],
+            )
+            if spread is not None:
+                line.sd = spread.sd[place]
+                line.low, line.high = max(low, score - spread.half[place]), min(high, score + spread.half[place])
+                if spread.share is not None:
+                    line.distribution = dict(zip(self._levels, spread.share[place], strict=True))
+            lines.append(line)
         return lines
+
+    @cached_property
+    def _levels(self) -> list[str]:
+        return [f"{level:g}" for level in self.recommender.uncertainty.levels.tolist()]
 
     def _branches(self, people: People, row: int, items: NDArray[np.int64]) -> list[schemas.Branches]:
         parts = people.score_parts(row, items)
@@ -393,96 +338,19 @@ class Engine:
         Problem
         """
         person = self.person(ask, known)
-        item = self.item_index(ask.item, "item")
+        item = self.catalogue.index(ask.item, "item")
         self._require_ratings()
-        ids = self.history.items.ids
+        ids, item_id = self.history.items.ids, self.catalogue.ids[item]
         folded = self.recommender.fold_in(dict(zip(ids[person.items].tolist(), person.values.tolist(), strict=True)))
-        item_id = ids[item : item + 1].tolist()[0]
         try:
             reasons = folded.explain(item_id, ask.n)
         except DataError as error:
             raise Problem(422, "nothing-to-explain", str(error), field="item") from error
         return schemas.Explanation(
             item=item_id,
-            title=self.title(item),
+            title=self.catalogue.title(item),
             prediction=float(folded.predict([item_id])[0]),
             reasons=[schemas.Reason(item=r.item, title=r.title, rating=r.rating, effect=r.effect) for r in reasons],
-        )
-
-    # -- the catalogue ------------------------------------------------------------------------------------
-
-    def title(self, item: int) -> str:
-        """What an item is called; its id where it has no title."""
-        titles = self.history.titles
-        return str(self.history.items.ids[item] if titles is None else titles[item])
-
-    def _item(self, item: int) -> dict[str, Any]:
-        return {
-            "item": self.history.items.ids[item : item + 1].tolist()[0],
-            "title": self.title(item),
-            "ratings": int(self.recommender.item_counts[item]),
-        }
-
-    @cached_property
-    def _searchable(self) -> list[str]:
-        return [normalise(self.title(item)) for item in range(self.history.n_items)]
-
-    def search(self, query: str, limit: int) -> schemas.Items:
-        """Items whose titles hold what was typed: those that begin with it first, and of these what is rated most."""
-        wanted = normalise(query)
-        words = wanted.split()
-        counts = self.recommender.item_counts
-        found = []
-        for item, title in enumerate(self._searchable):
-            if all(word in title for word in words):
-                rank = 0 if title == wanted else 1 if title.startswith(wanted) else 2 if wanted in title else 3
-                found.append((rank, -int(counts[item]), item))
-        if not found and self.finder.titles is not None:
-            close = self.finder.titles.similar(query, limit)
-            found = [(4, 0, index) for title in close for index in self.finder.titles.find(title)[:1]]
-        return schemas.Items(items=[schemas.Item(**self._item(item)) for *_, item in sorted(found)[:limit]])
-
-    def popular(self, limit: int) -> schemas.Items:
-        """What is rated most."""
-        order = np.argsort(-self.recommender.item_counts, kind="stable")[:limit]
-        return schemas.Items(items=[schemas.Item(**self._item(item)) for item in order.tolist()])
-
-    @cached_property
-    def _all_directions(self) -> NDArray[np.float32]:
-        return self._directions(np.arange(self.history.n_items))
-
-    def similar(self, name: Id, limit: int) -> schemas.SimilarItems:
-        """Items that the model knows the most alike.
-
-        Raises
-        ------
-        Problem
-            404.
-        """
-        item = self.item_index(name, "item")
-        alike = self._all_directions @ self._all_directions[item]
-        alike[~self.rated] = -np.inf
-        alike[item] = -np.inf
-        order = [other for other in np.argsort(-alike, kind="stable")[:limit].tolist() if np.isfinite(alike[other])]
-        return schemas.SimilarItems(
-            items=[schemas.SimilarItem(**self._item(other), similarity=float(alike[other])) for other in order]
-        )
-
-    @cached_property
-    def map(self) -> schemas.Map:
-        """The most rated items in two dimensions: the principal components of their directions."""
-        items = np.argsort(-self.recommender.item_counts, kind="stable")[:MAPPED]
-        rows = self._directions(items)
-        rows = rows - rows.mean(0)
-        # from the smaller of the two Gram matrices: rows of all draws are long
-        values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
-        places = vectors[:, -2:][:, ::-1] * np.sqrt(values[-2:][::-1].clip(0))
-        places = places / (np.abs(places).max(0) + 1e-12)
-        return schemas.Map(
-            items=[
-                schemas.Place(**self._item(item), x=float(x), y=float(y))
-                for item, (x, y) in zip(items.tolist(), places.tolist(), strict=True)
-            ]
         )
 
     @cached_property

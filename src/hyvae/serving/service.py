@@ -12,13 +12,12 @@ from hyvae.errors import HyvaeError
 from hyvae.ratings import Id
 from hyvae.serving import schemas
 from hyvae.serving.batching import Batcher, QueueFullError
-from hyvae.serving.engine import Engine, Known, Live
+from hyvae.serving.engine import Engine, Known, Live, Question
 from hyvae.serving.events import EventStore, KeyTakenError, RatingEvent, StoreUnavailableError
 from hyvae.serving.observing import Metrics
 from hyvae.serving.problems import Problem
 from hyvae.serving.settings import Settings
 
-Question = schemas.RecommendRequest | schemas.PredictRequest
 NOTHING_KNOWN = Known({}, set())
 _T = TypeVar("_T")
 
@@ -166,9 +165,9 @@ class Service:
         for place, event in enumerate(ask.events):
             user = engine.user_id(event.user)
             _require_fitting(engine, user, f"events.{place}.user")
-            item = engine.item_index(event.item, f"events.{place}.item")
+            item = engine.catalogue.index(event.item, f"events.{place}.item")
             engine.check_rating(event.rating, f"events.{place}.rating")
-            item_id = engine.history.items.ids[item : item + 1].tolist()[0]
+            item_id = engine.catalogue.ids[item]
             events.append(RatingEvent(event.key, user, item_id, event.rating, event.timestamp or now))
         try:
             stored = await self.aside(lambda: store.record(events))
