@@ -7,7 +7,6 @@ outputs are one a training user.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
@@ -15,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan
+from hyvae.nn import kernels
 from hyvae.nn.biases import DEFAULT_SHRINKAGE, fit_biases, fold_in_user_bias, shrinkage_of
 from hyvae.nn.dense import ACTIVATIONS
 from hyvae.nn.hiding import dropout
@@ -287,24 +287,4 @@ def regressions(
     outputs : (n_rows, width) tensor
     bias : (n_rows,) tensor
     """
-    outputs, bias = codes.new_zeros(pattern.shape[0], codes.shape[1]), codes.new_zeros(pattern.shape[0])
-    bounds = pattern.crow.tolist()
-    for row, (begin, end) in enumerate(pairwise(bounds)):
-        if begin == end:
-            continue
-        # in double, as λ may be small against many codes
-        H, r = codes[pattern.col[begin:end]].double(), values[begin:end].double()
-        mean_code, mean_value = H.mean(0), r.mean()
-        if intercept:
-            H, r = H - mean_code, r - mean_value
-        few = end - begin < codes.shape[1]
-        # (H'H + λI)⁻¹H' = H'(HH' + λI)⁻¹: of the two matrices, the smaller
-        gram = H @ H.T if few else H.T @ H
-        gram.diagonal().add_(strength)
-        moment = r if few else H.T @ r
-        solved = torch.cholesky_solve(moment.unsqueeze(1), torch.linalg.cholesky(gram)).squeeze(1)
-        w = H.T @ solved if few else solved
-        outputs[row] = w
-        if intercept:
-            bias[row] = mean_value - w @ mean_code
-    return outputs, bias
+    return kernels.regressions(pattern.crow, pattern.col, values, codes, strength, intercept)

@@ -119,6 +119,12 @@ class RatingBlock:
             None if self.keys is None else self.keys[entries],
         )
 
+    def pieces(self, size: int) -> Iterator[RatingBlock]:
+        """The rows in consecutive blocks of at most `size`."""
+        n_rows = len(self.counts)
+        for start in range(0, n_rows, size):
+            yield self.rows(start, min(start + size, n_rows))
+
 
 class Phase(NamedTuple):
     """A part of an epoch in which some of the weights learn.
@@ -331,6 +337,11 @@ class RatingModel(nn.Module, ABC):
     def encodes_items(self) -> bool:
         """Whether `encode_items` answers."""
         return False
+
+    @property
+    def exports(self) -> bool:
+        """Whether `encode` and `score` can be written as a graph of operators (`hyvae.export`)."""
+        return True
 
     def recover_training_state(self, train: RatingBlock) -> dict[str, Tensor]:
         """The part of the state that a saved run leaves out, from the rest and the ratings it was trained on.

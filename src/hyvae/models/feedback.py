@@ -191,7 +191,7 @@ class Feedback(nn.Module):
 
     def answer(self, code: Tensor, rows: Rows) -> Tensor:
         """Codes as `RatingModel.encode` gives them: the last column is what centring took away; (n_rows, width + 1)."""
-        offset = (self.mean + rows.effect).expand(len(code)).unsqueeze(1)
+        offset = (self.mean + rows.effect).expand(code.shape[0]).unsqueeze(1)
         return torch.cat([code, offset], 1)
 
 

@@ -600,7 +600,7 @@ class HyVAE(RatingModel):
         """Codes of users, refined where the config says so; the last column is what the centring took away."""
         c, pattern = self.config, block.pattern
         multinomial = c.likelihood == "multinomial"
-        offset = pattern.row_sums(block.values) if multinomial else self.mean.expand(len(block.counts))  # N_u of eq. 3
+        offset = pattern.row_sums(block.values) if multinomial else self.mean.expand_as(block.counts)  # N_u of eq. 3
         effect = self._user_effect(block)
         centred = pattern.residuals(block.values, None, self.mean, effect, self.item_effect)
         code, _, _ = self._branches(self._encode_rows(pattern, centred, None, self._user_tables(), self.hidden_bias))
@@ -623,8 +623,7 @@ class HyVAE(RatingModel):
         """What the ratings of each row say of its code beyond their encoding, in closed form; (n_rows, width)."""
         refined = []
         # each user's history is encoded once for each fold: some users at a time
-        for start in range(0, len(block.counts), REFINED_USERS):
-            part = block.rows(start, min(start + REFINED_USERS, len(block.counts)))
+        for part in block.pieces(REFINED_USERS):
             residuals = self._cross_fitted_residuals(part)
             refined.append(solve_refinement(residuals, self._network_rows, part.pattern, strength))
         return torch.cat(refined) if refined else self._network_rows[:0]

@@ -159,7 +159,7 @@ class MacridVAE(RowAutoencoder, RatingModel):
 
     def _codes(self, z: Tensor) -> Tensor:
         """Codes of ranking mode, whose product with (h_i, log c_i1 … log c_iK) is ⟨z_k, h_i⟩ / τ + log c_ik."""
-        concept = torch.eye(z.shape[1], dtype=z.dtype, device=z.device).expand(len(z), -1, -1)
+        concept = torch.eye(z.shape[1], dtype=z.dtype, device=z.device).expand(z.shape[0], -1, -1)
         return torch.cat([z / self.config.temperature, concept], 2)
 
     def _predicted(self, z: Tensor, items: Tensor, gates: Tensor, pattern: SparsePattern) -> Tensor:
@@ -233,7 +233,7 @@ def gumbel_like(x: Tensor) -> Tensor:
 
 def _logits(codes: Tensor, rows: Tensor) -> Tensor:
     """⟨code_uk, row_i⟩ of all users, concepts and items, (K, n_users, n_items), from (n_users, K, width)."""
-    return (codes.transpose(0, 1).flatten(0, 1) @ rows.T).view(codes.shape[1], len(codes), len(rows))
+    return (codes.transpose(0, 1).flatten(0, 1) @ rows.T).view(codes.shape[1], codes.shape[0], len(rows))
 
 
 class _GatedProduct(torch.autograd.Function):

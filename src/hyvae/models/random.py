@@ -53,6 +53,11 @@ class Random(RatingModel):
         for name in ("mean", "deviation", "level"):
             self.register_buffer(name, torch.ones(()))
 
+    @property
+    def exports(self) -> bool:
+        """No: there are no operators for hashes of 64 bits."""
+        return False
+
     def finish(self, train: RatingBlock) -> None:
         """Take mean, deviation and the distance of two levels from the training ratings."""
         self.mean.copy_(train.values.mean())

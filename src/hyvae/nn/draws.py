@@ -193,7 +193,7 @@ class Draws(nn.Module):
         """The maximum of the posterior of rows' vectors around their encoding, given the other side's; by EM."""
         mean, missing = encoded
         curves = self._curves()
-        pattern, others = _narrowed(pattern, others)
+        pattern, others = pattern.narrowed(others)
         return kernels.probit_rows(
             pattern.crow,
             pattern.col,
@@ -211,15 +211,12 @@ class Draws(nn.Module):
 
     def expected(self, codes: Tensor, item_vectors: Tensor) -> Tensor:
         """Expected ratings of all pairs, (n_rows, n_items)."""
-        total = codes.new_zeros(len(codes), len(item_vectors))
-        for s, (users, items) in enumerate(self._by_sample(codes, item_vectors)):
-            scores = torch.addmm(users[:, -1:] + items[:, -1], users[:, :-1], items[:, :-1].T)
-            self._curves().add_expected(total, scores, s)
-        return total / self.samples
+        curves = self._curves()
+        return kernels.mean_levels(codes, item_vectors, curves.low, curves.per_step, curves.expected)
 
     def expected_at(self, codes: Tensor, item_vectors: Tensor, pattern: SparsePattern) -> Tensor:
         """The same at the positions of `pattern`, (nnz,)."""
-        pattern, item_vectors = _narrowed(pattern, item_vectors)
+        pattern, item_vectors = pattern.narrowed(item_vectors)
         total = codes.new_zeros(pattern.nnz)
         for s, (users, items) in enumerate(self._by_sample(codes, item_vectors)):
             self._curves().add_expected(total, scores_at(pattern, users, items), s)
@@ -273,15 +270,6 @@ class Curves(NamedTuple):
         """Add each score's expected rating."""
         low, per_step = float(self.low[sample]), float(self.per_step[sample])
         kernels.interpolate_(total, scores, low, per_step, self.expected[sample])
-
-
-def _narrowed(pattern: SparsePattern, item_vectors: Tensor) -> tuple[SparsePattern, Tensor]:
-    """The same of the items alone that occur, where they are few: one person's answer must not look at all."""
-    if pattern.nnz >= len(item_vectors):
-        return pattern, item_vectors
-    items, col = pattern.col.unique(return_inverse=True)
-    narrow = SparsePattern((pattern.shape[0], len(items)), pattern.crow, col.to(pattern.col.dtype))
-    return narrow, item_vectors[items.long()]
 
 
 def _mean_of_entries(side: Side, rows: Tensor) -> Tensor:

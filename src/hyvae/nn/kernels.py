@@ -16,6 +16,9 @@ import importlib.util
 import math
 import os
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -105,6 +108,17 @@ _compiled = _load()
 def compiled() -> bool:
     """Whether the compiled kernels are in use."""
     return bool(_compiled)
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """A context in which nothing is computed by compiled code."""
+    global _compiled
+    kept, _compiled = _compiled, {}
+    try:
+        yield
+    finally:
+        _compiled = kept
 
 
 def way() -> str:
@@ -277,6 +291,32 @@ def _ridge(crow: Tensor, col: Tensor, values: Tensor, table: Tensor, strength: f
     return torch.cholesky_solve(moment.unsqueeze(2), torch.linalg.cholesky(gram)).squeeze(2)
 
 
+def _regressions(
+    crow: Tensor, col: Tensor, values: Tensor, table: Tensor, strength: float, intercept: bool
+) -> tuple[Tensor, Tensor]:
+    n_rows = len(crow) - 1
+    outputs, bias = table.new_zeros(n_rows, table.shape[1]), table.new_zeros(n_rows)
+    for row, (begin, end) in enumerate(pairwise(crow.tolist())):
+        if begin == end:
+            continue
+        # in double, as the strength may be small against many rows of the table
+        H, r = table[col[begin:end]].double(), values[begin:end].double()
+        mean_code, mean_value = H.mean(0), r.mean()
+        if intercept:
+            H, r = H - mean_code, r - mean_value
+        few = end - begin < table.shape[1]
+        # (H'H + λI)⁻¹H' = H'(HH' + λI)⁻¹: of the two matrices, the smaller
+        gram = H @ H.T if few else H.T @ H
+        gram.diagonal().add_(strength)
+        moment = r if few else H.T @ r
+        solved = torch.cholesky_solve(moment.unsqueeze(1), torch.linalg.cholesky(gram)).squeeze(1)
+        w = H.T @ solved if few else solved
+        outputs[row] = w
+        if intercept:
+            bias[row] = mean_value - w @ mean_code
+    return outputs, bias
+
+
 def _draw_rows(
     crow: Tensor,
     col: Tensor,
@@ -433,12 +473,23 @@ def _interpolate(out: Tensor, x: Tensor, low: float, per_step: float, values: Te
     out += torch.lerp(values[cell], values[cell + 1], place - cell)
 
 
+def _mean_levels(codes: Tensor, items: Tensor, low: Tensor, per_step: Tensor, expected: Tensor) -> Tensor:
+    samples = len(expected)
+    width = codes.shape[1] // samples
+    total = codes.new_zeros(len(codes), len(items))
+    for s in range(samples):
+        of_user, of_item = (table[:, s * width : (s + 1) * width] for table in (codes, items))
+        scores = torch.addmm(of_user[:, -1:] + of_item[:, -1], of_user[:, :-1], of_item[:, :-1].T)
+        _interpolate(total, scores, float(low[s]), float(per_step[s]), expected[s])
+    return total / samples
+
+
 # -- patterns ---------------------------------------------------------------------------------------------
 
 
 def rows_of(crow: Tensor, nnz: int) -> Tensor:
     """Row of each entry, (nnz,) int64."""
-    rows = torch.arange(len(crow) - 1, device=crow.device)
+    rows = torch.arange(crow.shape[0] - 1, device=crow.device)
     return torch.repeat_interleave(rows, crow.diff(), output_size=nnz)
 
 
@@ -497,7 +548,7 @@ def _residuals(
     if mean is not None:
         out = out - mean
     if row_effect is not None:
-        out = out - row_effect[rows_of(crow, len(col))]
+        out = out - row_effect[rows_of(crow, col.shape[0])]
     if col_effect is not None:
         out = out - col_effect[col]
     return out.clone() if out is values and weights is None else out if weights is None else out * weights
@@ -512,13 +563,13 @@ def _sum_rows(
     row_effect: Tensor | None,
     col_effect: Tensor | None,
 ) -> Tensor:
-    n_rows = len(crow) - 1
+    n_rows = crow.shape[0] - 1
     if _by_kernel(values, weights, mean, row_effect, col_effect):
         out = values.new_empty(n_rows)
         _run_residual("sum_rows", (n_rows,), crow, col, values, weights, mean, row_effect, col_effect, out)
         return out
     residuals = _residuals(crow, col, values, weights, mean, row_effect, col_effect).double()
-    return residuals.new_zeros(n_rows).index_add_(0, rows_of(crow, len(col)), residuals).to(values.dtype)
+    return residuals.new_zeros(n_rows).index_add_(0, rows_of(crow, col.shape[0]), residuals).to(values.dtype)
 
 
 def _sum_columns(
@@ -840,7 +891,7 @@ def _best(
 
 _RESIDUAL = "Tensor crow, Tensor col, Tensor values, Tensor? weights, Tensor? mean, Tensor? row_effect, "
 _RESIDUAL += "Tensor? col_effect"
-_OPERATORS = {
+_OPERATORS: dict[str, Callable[..., Any]] = {
     "product(Tensor crow, Tensor col, Tensor? order, Tensor values, Tensor table) -> Tensor": _product,
     "product_pair(Tensor crow, Tensor col, Tensor? order, Tensor values, Tensor weights, Tensor table, Tensor other)"
     " -> Tensor": _product_pair,
@@ -848,6 +899,8 @@ _OPERATORS = {
     " -> (Tensor, Tensor)": _product_both,
     "sample(Tensor crow, Tensor col, Tensor left, Tensor right) -> Tensor": _sample,
     "ridge(Tensor crow, Tensor col, Tensor values, Tensor table, float strength) -> Tensor": _ridge,
+    "regressions(Tensor crow, Tensor col, Tensor values, Tensor table, float strength, bool intercept)"
+    " -> (Tensor, Tensor)": _regressions,
     "draw_rows(Tensor crow, Tensor col, Tensor values, Tensor table, Tensor precision, "
     "Tensor mean, Tensor noise, Tensor(a!) vectors) -> (Tensor, Tensor)": _draw_rows,
     "draw_table(Tensor crow, Tensor rows, Tensor weights, Tensor grams, Tensor sums, Tensor precision, Tensor mean, "
@@ -855,6 +908,7 @@ _OPERATORS = {
     "probit_rows(Tensor crow, Tensor col, Tensor level, Tensor table, Tensor noise, Tensor low, Tensor per_step, "
     "Tensor precision, Tensor spread, Tensor missing, Tensor means, int steps) -> Tensor": _probit_rows,
     "interpolate_(Tensor(a!) out, Tensor x, float low, float per_step, Tensor values) -> ()": _interpolate,
+    "mean_levels(Tensor codes, Tensor items, Tensor low, Tensor per_step, Tensor expected) -> Tensor": _mean_levels,
     "transpose(Tensor crow, Tensor col, int n_cols, bool touched_only) -> (Tensor, Tensor, Tensor, Tensor)": _transpose,
     "hidden_entries(Tensor crow, Tensor col, Tensor visible) -> (Tensor, Tensor, Tensor)": _hidden_entries,
     f"residuals({_RESIDUAL}) -> Tensor": _residuals,
@@ -878,20 +932,25 @@ _OPERATORS = {
     "Tensor(c!) items) -> ()": _best,
 }
 _library = torch.library.Library("hyvae", "DEF")
+#: what each operator calls
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 for _schema, _function in _OPERATORS.items():
     _name = _schema.partition("(")[0]
     _library.define(_schema)
     _library.impl(_name, _function, "CompositeExplicitAutograd")
+    FUNCTIONS[getattr(torch.ops.hyvae, _name).default] = _function
 
 product = torch.ops.hyvae.product.default
 product_pair = torch.ops.hyvae.product_pair.default
 product_both = torch.ops.hyvae.product_both.default
 sample = torch.ops.hyvae.sample.default
 ridge = torch.ops.hyvae.ridge.default
+regressions = torch.ops.hyvae.regressions.default
 draw_rows = torch.ops.hyvae.draw_rows.default
 draw_table = torch.ops.hyvae.draw_table.default
 probit_rows = torch.ops.hyvae.probit_rows.default
 interpolate_ = torch.ops.hyvae.interpolate_.default
+mean_levels = torch.ops.hyvae.mean_levels.default
 transpose = torch.ops.hyvae.transpose.default
 hidden_entries = torch.ops.hyvae.hidden_entries.default
 residuals = torch.ops.hyvae.residuals.default

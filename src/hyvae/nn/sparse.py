@@ -93,7 +93,7 @@ class SparsePattern:
     @property
     def nnz(self) -> int:
         """Number of entries."""
-        return len(self.col)
+        return self.col.shape[0]
 
     @cached_property
     def row(self) -> Tensor:
@@ -105,6 +105,17 @@ class SparsePattern:
         """The transposed order, computed when first needed."""
         crow, col, order, touched = kernels.transpose(self.crow, self.col, self.shape[1], self.row_gradients)
         return Transpose(crow, col, order, touched if self.row_gradients else None)
+
+    def narrowed(self, table: Tensor) -> tuple[SparsePattern, Tensor]:
+        """The same of the columns alone that occur, and their rows of `table`, where they are few.
+
+        One person's answer must not look at all items.
+        """
+        if self.nnz >= len(table):
+            return self, table
+        columns, col = self.col.unique(return_inverse=True)
+        narrow = replace(self, shape=(self.shape[0], len(columns)), col=col.to(self.col.dtype))
+        return narrow, table[columns.long()]
 
     def rows(self, start: int, stop: int) -> SparsePattern:
         """The pattern of some consecutive rows; its values are ``values[crow[start]:crow[stop]]``."""
