@@ -301,6 +301,11 @@ class Recommender:
         """The fitted module."""
         return self._fitted[0]
 
+    @property
+    def floor(self) -> Bias:
+        """The bias model, fitted on the same ratings, which answers for who and what has none."""
+        return self._fitted[1]
+
     # -- predicting -----------------------------------------------------------------------------------
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hyvae.cli import answering, compare, data, demo, diagnose, doctor, folding, paper, report, serve, training
+from hyvae.cli import answering, compare, data, demo, diagnose, doctor, export, folding, paper, report, serve, training
 from hyvae.cli.output import stderr
 from hyvae.errors import DataWarning, HyvaeError, Interrupted
 
@@ -48,6 +48,7 @@ app.command()(compare.compare)
 app.command()(paper.paper)
 app.command()(diagnose.diagnose)
 app.command()(report.report)
+app.command()(export.export)
 app.command()(folding.fold_in)
 app.command()(folding.forget)
 app.command()(serve.serve)
