@@ -168,17 +168,30 @@ def test_several_processes_answer_alike_share_reloads_and_are_started_again(own_
             return set(found)
 
         assert len(answers()) == 1
+        for child in children(service):
+            assert of_weights(child, "Private_Dirty") == 0
+            assert of_weights(child, "Shared_Clean") > 0
         put_in_place(other_run, own_run)
         with service.client() as client:
             fingerprint = client.post("/v1/admin/reload", headers=WRITING).json()["fingerprint"]
         until(lambda: {each[0] for each in answers(8)} == {fingerprint})
         text = httpx.get(f"http://127.0.0.1:{service.port}/metrics").text
         assert 'hyvae_requests_total{method="POST",route="/v1/recommend",status="200"}' in text
-        children = [int(re.search(r'"process": (\d+)', line)[1]) for line in service.said if '"serving"' in line]
-        os.kill(children[0], signal.SIGKILL)
+        os.kill(children(service)[0], signal.SIGKILL)
         until(lambda: sum('"serving"' in line for line in service.said) == 3)
         assert {each[0] for each in answers(4)} == {fingerprint}
         service.kill(signal.SIGTERM)
+
+
+def children(service):
+    return [int(re.search(r'"process": (\d+)', line)[1]) for line in service.said if '"serving"' in line]
+
+
+def of_weights(pid, what):
+    """KiB of the pages of the weights' file that a process has."""
+    with open(f"/proc/{pid}/smaps") as maps:
+        text = maps.read()
+    return int(re.search(rf"weights\.safetensors.*?^{what}: *(\d+)", text, re.M | re.S)[1])
 
 
 def until(holds):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -45,6 +46,7 @@ def run(settings: Settings) -> None:
         return
     # once here, so that what is wrong is said once, and before anything is started
     create_app(settings).state.service.close()
+    gc.collect()
     with tempfile.TemporaryDirectory(prefix="hyvae-") as folder:
         os.environ[SHARED_FOLDER] = folder
         _Supervisor(settings, listening, Path(folder)).run()
