@@ -24,7 +24,8 @@ from hyvae.serving.service import Service
 from hyvae.serving.settings import Settings
 
 PAGE = Path(str(files("hyvae.serving").joinpath("page")))
-_PAGE_FILES = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+_PAGE_SCRIPTS = ("page", "charts", "dom", "film", "finder", "given", "list", "map", "memory", "service", "stars", "words")
+_PAGE_FILES = {"": "text/html", "page.css": "text/css", **{f"{name}.js": "text/javascript" for name in _PAGE_SCRIPTS}}
 
 InAddress = Annotated[schemas.Text, InPath()]
 Limit = Annotated[int, Query(ge=1, le=100)]
@@ -220,7 +221,9 @@ def _page() -> APIRouter:
     async def page(request: Request, name: str) -> Response:
         if name not in _PAGE_FILES:
             raise problems.Problem(404, "not-found", "there is nothing at this address; see /openapi.json")
-        return FileResponse(PAGE / (name or "index.html"), media_type=_PAGE_FILES[name])
+        # its files must all be of one version: none from before an upgrade
+        headers = {"cache-control": "no-cache"}
+        return FileResponse(PAGE / (name or "index.html"), media_type=_PAGE_FILES[name], headers=headers)
 
     return routes
 

@@ -1,0 +1,102 @@
+// Finding what one knows, and rating it: the most rated, a few at a time, or what a typed title brings.
+
+import { at, html, say } from "./dom.js";
+import { get, Latest } from "./service.js";
+import { control } from "./stars.js";
+import { nameAndYear, spoken } from "./words.js";
+
+const SHOWN = 8;
+const POPULAR = 100;
+
+export class Finder {
+  #rows = []; // {item, control} of what is shown
+  #popular = [];
+  #page = 0;
+
+  constructor(hub) {
+    this.hub = hub;
+    const { memory } = hub;
+    const address = (query, limit) => `v1/items?${new URLSearchParams({ query, limit })}`;
+    this.popular = new Latest(hub, {
+      work: (signal) => get(address("", POPULAR), signal),
+      show: ({ items }) => {
+        this.#popular = items;
+        hub.named(items);
+        if (!at("query").value.trim()) this.#showPopular();
+      },
+    });
+    this.search = new Latest(hub, {
+      wait: 150,
+      work: (signal, query) => get(address(query, SHOWN), signal),
+      show: ({ items }, query) => this.#showFound(items, query),
+    });
+    at("query").addEventListener("input", () => this.#typed());
+    at("query").addEventListener("keydown", (event) => {
+      if ((event.key === "Enter" || event.key === "ArrowDown") && this.#rows.length) {
+        event.preventDefault();
+        this.#rows[0].control.focus();
+      }
+    });
+    at("others").addEventListener("click", () => {
+      this.#page += 1;
+      this.#showPopular();
+    });
+    memory.addEventListener("ratings", () => this.#refresh());
+    this.popular.ask();
+  }
+
+  #typed() {
+    const query = at("query").value.trim();
+    if (query) {
+      this.search.ask(query);
+    } else {
+      this.search.cancel();
+      this.#showPopular();
+    }
+  }
+
+  // The next few that are not rated yet; all of them again after the last.
+  #showPopular() {
+    const { memory } = this.hub;
+    const start = this.#page * SHOWN;
+    const from = this.#page ? this.#popular.filter(({ item }) => memory.of(item) === null || this.#isShown(item)) : this.#popular;
+    if (start && start >= from.length) this.#page = 0;
+    const first = this.#page * SHOWN;
+    say(at("found-heading"), "Rated most");
+    at("others").hidden = this.#popular.length <= SHOWN;
+    this.#show(from.slice(first, first + SHOWN));
+  }
+
+  #isShown(item) {
+    return this.#rows.some((row) => row.item === item);
+  }
+
+  #showFound(items, query) {
+    at("others").hidden = true;
+    const found = items.length ? `Found for “${query}”` : `Nothing is called “${query}”`;
+    say(at("found-heading"), found);
+    this.hub.say(items.length ? `${items.length} found` : found);
+    this.#show(items);
+  }
+
+  #show(items) {
+    const { memory, scale, open } = this.hub;
+    this.#rows = items.map(({ item, title }) => {
+      const own = control(scale, `Your rating of ${spoken(title)}`, (rating) => memory.rate(item, title, rating));
+      return { item, title, control: own };
+    });
+    at("found").replaceChildren(
+      ...this.#rows.map(({ item, title, control: own }) => {
+        const [name, year] = nameAndYear(title);
+        const parts = [html("span", { class: "name" }, name), year && html("span", { class: "year" }, ` ${year}`)];
+        const button = html("button", { type: "button", class: "title", click: () => open(item, title) }, ...parts.filter(Boolean));
+        return html("li", {}, button, own.element);
+      }),
+    );
+    this.#refresh();
+  }
+
+  #refresh() {
+    for (const { item, control: own } of this.#rows) own.show(this.hub.memory.of(item));
+  }
+}
