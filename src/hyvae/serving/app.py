@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import AfterValidator
@@ -217,8 +217,9 @@ def _watching(service: Service, metrics: Metrics) -> APIRouter:
 def _page() -> APIRouter:
     routes = APIRouter()
 
+    @routes.get("/")
     @routes.get("/{name}")
-    async def page(request: Request, name: str) -> Response:
+    async def page(name: str = "") -> Response:
         if name not in _PAGE_FILES:
             raise problems.Problem(404, "not-found", "there is nothing at this address; see /openapi.json")
         # its files must all be of one version: none from before an upgrade
