@@ -7,7 +7,7 @@ import { decimal, percent, short } from "./words.js";
 // in lists, beside the same numbers in words; a large one has an axis.
 export function chances(scale, { distribution, low, high, prediction }, { width, height, axis = false }) {
   const bottom = axis ? 34 : 8;
-  const side = axis ? 14 : 4;
+  const side = axis ? 18 : 6; // half a bar, and room for what is written over the last
   const levels = Object.entries(distribution ?? {})
     .map(([level, share]) => [Number(level), share])
     .sort(([a], [b]) => a - b);

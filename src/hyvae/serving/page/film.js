@@ -5,10 +5,10 @@ import { chances, chancesTable, change } from "./charts.js";
 import { at, html, say } from "./dom.js";
 import { get, Latest, post } from "./service.js";
 import { control } from "./stars.js";
-import { count, decimal, nameAndYear, short, signed, spoken } from "./words.js";
+import { brief, count, decimal, nameAndYear, short, signed, spoken } from "./words.js";
 
-const CHART = { width: 340, height: 150, axis: true };
-const REASONS = 6;
+const CHART = { width: 340, height: 124, axis: true };
+const REASONS = 5;
 const WIDE = matchMedia("(min-width: 1100px)");
 
 export class Film {
@@ -91,7 +91,7 @@ export class Film {
     if (!same) {
       const [name, year] = nameAndYear(title);
       at("film-heading").replaceChildren(name, ...(year ? [" ", html("span", { class: "year" }, year)] : []));
-      this.#own = control(this.hub.scale, `Your rating of ${spoken(title)}`, (rating) => this.hub.memory.rate(item, title, rating));
+      this.#own = control(this.hub.scale, spoken(title), (rating) => this.hub.memory.rate(item, title, rating));
       at("own").replaceChildren(this.#own.element);
       this.#ask();
     }
@@ -133,7 +133,7 @@ export class Film {
     const { prediction, low, high, distribution, branches } = line;
     const unit = scale.isStars ? html("span", { class: "star", "aria-hidden": "true" }, " ★") : "";
     at("value").replaceChildren(decimal(prediction), unit, html("span", { class: "hidden" }, ` ${scale.words.many} predicted`));
-    say(at("interval"), low === null ? "predicted" : `predicted; nine times in ten from ${decimal(low)} to ${decimal(high)}`);
+    say(at("interval"), low === null ? "predicted" : `predicted; 90 % from ${decimal(low)} to ${decimal(high)}`);
     if (distribution) at("chart").replaceChildren(chances(scale, line, CHART), chancesTable(scale, distribution));
     at("chances").hidden = !distribution;
     if (branches) at("parts").replaceChildren(this.#branches(branches, prediction));
@@ -155,24 +155,23 @@ export class Film {
     } else {
       rows.push(row("The network says", decimal(network, 2), null, "sum"), row("Draws beside it say", decimal(draws, 2)), row("Together", decimal(prediction, 2), null, "sum"));
     }
-    return html("table", { class: "parts" }, html("caption", { class: "hidden" }, `How the prediction comes about, in ${this.hub.scale.words.many}`), html("tbody", {}, ...rows));
+    return html("table", { class: "parts", "aria-label": `How the prediction comes about, in ${this.hub.scale.words.many}` }, html("tbody", {}, ...rows));
   }
 
   #showReasons(reasons) {
-    const { scale, words } = this.hub;
+    const { scale } = this.hub;
     const most = Math.max(...reasons.map(({ effect }) => Math.abs(effect)), 0.01);
     const rows = reasons.map(({ title, rating, effect }) =>
       html(
         "tr",
         {},
-        html("th", { scope: "row" }, html("span", { class: "name" }, nameAndYear(title)[0]), " ", html("span", { class: "rating" }, `${short(rating)}${scale.isStars ? " ★" : ""}`)),
+        html("th", { scope: "row" }, html("span", { class: "name" }, brief(title)[0]), " ", html("span", { class: "rating" }, `${short(rating)}${scale.isStars ? " ★" : ""}`)),
         html("td", { class: "bar" }, change(effect, most)),
         html("td", { class: effect < 0 ? "worse" : "better" }, signed(effect)),
       ),
     );
     at("reasons").replaceChildren(
-      html("table", { class: "parts" }, html("caption", { class: "hidden" }, `Your ratings that move this prediction most, in ${scale.words.many}`), html("tbody", {}, ...rows)),
-      html("p", { class: "hint" }, `${scale.words.many[0].toUpperCase()}${scale.words.many.slice(1)} by which each of these ${words.many} moves the prediction.`),
+      html("table", { class: "parts", "aria-label": `Your ratings that move this prediction most, in ${scale.words.many}` }, html("tbody", {}, ...rows)),
     );
   }
 

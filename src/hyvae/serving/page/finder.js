@@ -3,9 +3,10 @@
 import { at, html, say } from "./dom.js";
 import { get, Latest } from "./service.js";
 import { control } from "./stars.js";
-import { nameAndYear, spoken } from "./words.js";
+import { brief, spoken } from "./words.js";
 
-const SHOWN = 8;
+// narrow windows have the recommendations below, not beside
+const SHOWN = matchMedia("(max-width: 759px)").matches ? 5 : 8;
 const POPULAR = 100;
 
 export class Finder {
@@ -82,14 +83,14 @@ export class Finder {
   #show(items) {
     const { memory, scale, open } = this.hub;
     this.#rows = items.map(({ item, title }) => {
-      const own = control(scale, `Your rating of ${spoken(title)}`, (rating) => memory.rate(item, title, rating));
+      const own = control(scale, spoken(title), (rating) => memory.rate(item, title, rating));
       return { item, title, control: own };
     });
     at("found").replaceChildren(
       ...this.#rows.map(({ item, title, control: own }) => {
-        const [name, year] = nameAndYear(title);
-        const parts = [html("span", { class: "name" }, name), year && html("span", { class: "year" }, ` ${year}`)];
-        const button = html("button", { type: "button", class: "title", click: () => open(item, title) }, ...parts.filter(Boolean));
+        const [name, year] = brief(title);
+        const says = [html("span", { class: "name" }, name), " ", html("span", { class: "year" }, year)];
+        const button = html("button", { type: "button", class: "title", click: () => open(item, title) }, ...says);
         return html("li", {}, button, own.element);
       }),
     );

@@ -4,7 +4,7 @@
 import { chances } from "./charts.js";
 import { at, html, say } from "./dom.js";
 import { Latest, post } from "./service.js";
-import { decimal, nameAndYear, spoken } from "./words.js";
+import { brief, decimal, spoken } from "./words.js";
 
 const LENGTH = 10;
 const SPARK = { width: 120, height: 40 };
@@ -29,6 +29,7 @@ export class List {
       at(dial).addEventListener("input", () => memory.turn(dial, at(dial).valueAsNumber));
     }
     memory.addEventListener("ratings", () => this.#ask());
+    new IntersectionObserver(([seen]) => at("peek").classList.toggle("seen", seen.isIntersecting)).observe(at("for-you"));
     memory.addEventListener("dial", () => this.#ask());
     this.#ask();
   }
@@ -101,6 +102,7 @@ export class List {
     at("nothing").hidden = !empty;
     this.mark();
     const first = lines[0];
+    this.#peek(first);
     this.hub.say(empty ? told : `${lines.length} recommendations. First: ${spoken(first.title)}${this.#rated(first, ", ")}`);
     this.hub.listed();
   }
@@ -122,11 +124,11 @@ export class List {
       return;
     }
     const { model, scale } = this.hub;
-    const [name, year] = nameAndYear(line.title);
+    const [name, year] = brief(line.title);
     say(row.name, name);
     say(row.year, year);
     const { low, high, prediction } = line;
-    say(row.interval, low === null ? "" : `likely ${decimal(low)} to ${decimal(high)}`);
+    say(row.interval, low === null ? "" : `90 %: ${decimal(low)} to ${decimal(high)}`);
     row.chart.replaceChildren(...(line.distribution ? [chances(scale, line, SPARK)] : []));
     if (model.predicts_ratings) {
       const unit = scale.isStars ? html("span", { class: "star", "aria-hidden": "true" }, "★") : null;
@@ -137,6 +139,15 @@ export class List {
     if (isNew && row.element.animate && !matchMedia("(prefers-reduced-motion: reduce)").matches) {
       row.button.animate([{ opacity: 0.3 }, { opacity: 1 }], 250);
     }
+  }
+
+  // Narrow windows show the first below, until the list itself is seen.
+  #peek(first) {
+    at("peek").hidden = !first;
+    if (!first) return;
+    const { model, scale } = this.hub;
+    const value = model.predicts_ratings ? ` ${decimal(first.prediction)}${scale.isStars ? " ★" : ""}` : "";
+    say(at("peek-says"), `${brief(first.title)[0]}${value}`);
   }
 
   // Which one is opened beside the list.

@@ -2,7 +2,7 @@
 
 import { at, say } from "./dom.js";
 import { get, Latest } from "./service.js";
-import { count, nameAndYear, short, spoken } from "./words.js";
+import { brief, count, short, spoken } from "./words.js";
 
 const REACH = 24; // pixels from the pointer at which a dot is still meant
 const LABELS = 40; // of the most rated, as far as there is room
@@ -13,6 +13,7 @@ export class ItemMap {
   places = [];
   #dots = []; // where each place is drawn: {x, y, r}
   #here = -1;
+  #started = false;
   #byItem = new Map();
   #colours = {};
 
@@ -25,7 +26,6 @@ export class ItemMap {
       // a run that has no map has all the rest
       refused: (error) => (say(at("map-wait"), error.message), true),
     });
-    this.load.ask();
     new ResizeObserver(() => this.#layOut()).observe(map);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#recolour());
     this.#recolour();
@@ -35,6 +35,12 @@ export class ItemMap {
     map.addEventListener("keydown", (event) => this.#key(event));
     map.addEventListener("blur", () => this.#go(-1));
     hub.memory.addEventListener("ratings", () => this.draw());
+  }
+
+  // It is the first thing that the service computes slowly: the list goes first.
+  start() {
+    if (!this.#started) this.load.ask();
+    this.#started = true;
   }
 
   ratingsOf(item) {
@@ -58,10 +64,11 @@ export class ItemMap {
     canvas.height = Math.round(height * dense);
     canvas.getContext("2d").setTransform(dense, 0, 0, dense, 0, 0);
     const most = this.places[0]?.ratings || 1;
+    const size = Math.max(0.6, Math.min(1, width / 600));
     this.#dots = this.places.map(({ x, y, ratings }) => ({
       x: MARGIN + ((x + 1) / 2) * (width - 2 * MARGIN),
       y: MARGIN + ((1 - y) / 2) * (height - 2 * MARGIN),
-      r: 1.2 + 4 * Math.sqrt(ratings / most),
+      r: size * (1.2 + 4 * Math.sqrt(ratings / most)),
     }));
     this.draw();
   }
@@ -144,7 +151,7 @@ export class ItemMap {
       const { x, y } = this.#dots[place];
       const own = first.includes(place);
       paper.font = `${own ? 600 : 400} 12px ${font}`;
-      const [name] = nameAndYear(this.places[place].title);
+      const [name] = brief(this.places[place].title);
       const text = name.length > 26 ? `${name.slice(0, 25).trimEnd()}…` : name;
       const long = paper.measureText(text).width;
       const left = x + 10 + long < width ? x + 10 : x - 10 - long;

@@ -99,7 +99,8 @@ class Hub {
 
   listed() {
     this.film.follow(this.list.lines[0]);
-    this.map?.draw();
+    this.map.start();
+    this.map.draw();
   }
 
   turned(item) {

@@ -32,10 +32,21 @@ export class Scale {
   }
 }
 
-// `rated` is told the new rating, or null when it was taken back.
-export function control(scale, label, rated) {
-  if (scale.isStars) return stars(scale, label, rated);
-  return scale.levels.length ? menu(scale, label, rated) : field(scale, label, rated);
+// For rating what is called `name`; `rated` is told the new rating, or null when it is taken back.
+export function control(scale, name, rated) {
+  const label = `Your rating of ${name}`;
+  const kind = scale.isStars ? stars : scale.levels.length ? menu : field;
+  const inner = kind(scale, label, rated);
+  const back = () => {
+    rated(null);
+    inner.focus();
+  };
+  const remove = html("button", { type: "button", class: "remove", "aria-label": `Remove your rating of ${name}`, click: back }, "×");
+  const show = (value) => {
+    inner.show(value);
+    remove.hidden = value === null;
+  };
+  return { element: html("div", { class: "control" }, inner.element, remove), show, focus: inner.focus };
 }
 
 function stars(scale, label, rated) {

@@ -17,6 +17,12 @@ export function spoken(title) {
   return year ? `${name} (${year})` : name;
 }
 
+// The name as lists have room for it: a film's other names stand in brackets behind it, and its year does not need them.
+export function brief(title) {
+  const [name, year] = nameAndYear(title);
+  return [year ? name.replace(/(\S)(?: \([^()]*\))+$/, "$1") : name, year];
+}
+
 // "films" where titles end in years, as those of films do
 export function nounFor(titles) {
   const dated = titles.filter((title) => YEAR.test(title)).length;
