@@ -24,7 +24,20 @@ from hyvae.serving.service import Service
 from hyvae.serving.settings import Settings
 
 PAGE = Path(str(files("hyvae.serving").joinpath("page")))
-_PAGE_SCRIPTS = ("page", "charts", "dom", "film", "finder", "given", "list", "map", "memory", "service", "stars", "words")
+_PAGE_SCRIPTS = (
+    "page",
+    "charts",
+    "dom",
+    "film",
+    "finder",
+    "given",
+    "list",
+    "map",
+    "memory",
+    "service",
+    "stars",
+    "words",
+)
 _PAGE_FILES = {"": "text/html", "page.css": "text/css", **{f"{name}.js": "text/javascript" for name in _PAGE_SCRIPTS}}
 
 InAddress = Annotated[schemas.Text, InPath()]

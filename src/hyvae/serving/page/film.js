@@ -165,7 +165,7 @@ export class Film {
       html(
         "tr",
         {},
-        html("th", { scope: "row" }, html("span", { class: "name" }, brief(title)[0]), " ", html("span", { class: "rating" }, `${short(rating)}${scale.isStars ? " ★" : ""}`)),
+        html("th", { scope: "row" }, html("span", { class: "reason" }, html("span", { class: "name" }, brief(title)[0]), " ", html("span", { class: "rating" }, `${short(rating)}${scale.isStars ? " ★" : ""}`))),
         html("td", { class: "bar" }, change(effect, most)),
         html("td", { class: effect < 0 ? "worse" : "better" }, signed(effect)),
       ),

@@ -13,6 +13,8 @@ export class Finder {
   #rows = []; // {item, control} of what is shown
   #popular = [];
   #page = 0;
+  #searching = false;
+  #entered = false; // before the answer came, which the keyboard then goes to
 
   constructor(hub) {
     this.hub = hub;
@@ -33,10 +35,10 @@ export class Finder {
     });
     at("query").addEventListener("input", () => this.#typed());
     at("query").addEventListener("keydown", (event) => {
-      if ((event.key === "Enter" || event.key === "ArrowDown") && this.#rows.length) {
-        event.preventDefault();
-        this.#rows[0].control.focus();
-      }
+      if (event.key !== "Enter" && event.key !== "ArrowDown") return;
+      event.preventDefault();
+      if (this.#searching) this.#entered = true;
+      else this.#rows[0]?.control.focus();
     });
     at("others").addEventListener("click", () => {
       this.#page += 1;
@@ -48,6 +50,8 @@ export class Finder {
 
   #typed() {
     const query = at("query").value.trim();
+    this.#searching = query !== "";
+    this.#entered = false;
     if (query) {
       this.search.ask(query);
     } else {
@@ -78,6 +82,9 @@ export class Finder {
     say(at("found-heading"), found);
     this.hub.say(items.length ? `${items.length} found` : found);
     this.#show(items);
+    this.#searching = false;
+    if (this.#entered) this.#rows[0]?.control.focus();
+    this.#entered = false;
   }
 
   #show(items) {

@@ -29,7 +29,7 @@ export class List {
       at(dial).addEventListener("input", () => memory.turn(dial, at(dial).valueAsNumber));
     }
     memory.addEventListener("ratings", () => this.#ask());
-    new IntersectionObserver(([seen]) => at("peek").classList.toggle("seen", seen.isIntersecting)).observe(at("for-you"));
+    new IntersectionObserver(([seen]) => at("peek").classList.toggle("seen", seen.isIntersecting)).observe(at("list"));
     memory.addEventListener("dial", () => this.#ask());
     this.#ask();
   }

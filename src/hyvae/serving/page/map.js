@@ -198,14 +198,17 @@ export class ItemMap {
     return found ?? 0;
   }
 
-  // The closest that way, sideways counting double; dots that are all but here are passed over.
+  // The closest that way, sideways counting double: within a right angle, or at the edge whatever lies further that
+  // way. Dots that are all but here are passed over.
   #next([dx, dy]) {
     const { x, y } = this.#dots[this.#here];
     let best = this.#here, least = Infinity;
+    const outside = 1e6;
     this.#dots.forEach((dot, place) => {
       const along = (dot.x - x) * dx + (dot.y - y) * dy;
       const aside = Math.abs((dot.x - x) * dy) + Math.abs((dot.y - y) * dx);
-      if (along > 4 && aside <= along && along + 2 * aside < least) [best, least] = [place, along + 2 * aside];
+      const cost = along + 2 * aside + (aside <= along ? 0 : outside);
+      if (along > 4 && cost < least) [best, least] = [place, cost];
     });
     return best;
   }
