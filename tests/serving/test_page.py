@@ -5,15 +5,17 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from listening import TOKEN, served
 
-from hyvae import HyVAE, Ratings, Recommender
+from hyvae import BiasModel, HyVAE, Ratings, Recommender
 from hyvae.serving.app import _PAGE_FILES, PAGE
 from hyvae.serving.settings import Settings
 
@@ -519,6 +521,37 @@ def test_a_model_without_uncertainty_shows_predictions_alone(browser: Any, strin
         # whole stars where nobody gave halves
         assert page.locator("#found li").first.get_by_role("radio").count() == 5
         assert page.is_visible("#branches")
+        assert here.complaints == []
+        here.context.close()
+
+
+@pytest.mark.parametrize(
+    ("step", "control"), [(1.0, "select"), (0.0, "input[type=number]")], ids=["whole points from 0", "any number"]
+)
+def test_scales_that_stars_do_not_fit_have_another_control(
+    browser: Any, make_ratings: Any, tmp_path: Path, step: float, control: str
+):
+    ratings = make_ratings()
+    values = (ratings.values - 1) * 2 if step else ratings.values + np.arange(len(ratings)) / len(ratings) / 2
+    own = replace(ratings, values=values.astype(np.float32), scale=(0.0, 8.0))
+    model = BiasModel()
+    model.fit(own, seed=0, progress=False)
+    model.save(tmp_path / "run")
+    with served(Settings(run=tmp_path / "run", token=TOKEN, rate=0)) as client:
+        here = Visit(browser, f"{client.base_url}/")
+        page = here.page
+        before = here.listed()
+        for row in range(3):
+            field = page.locator("#found li").nth(row).locator(control)
+            if control == "select":
+                field.select_option("8")
+            else:
+                field.fill("7.25")
+                field.press("Tab")
+        page.wait_for_function("() => document.querySelectorAll('#given li').length === 3")
+        here.changed(before)
+        assert page.is_hidden("#branches")
+        assert page.is_hidden(".keys")
         assert here.complaints == []
         here.context.close()
 

@@ -9,7 +9,7 @@ import { brief, count, decimal, nameAndYear, short, signed, spoken } from "./wor
 
 const CHART = { width: 340, height: 124, axis: true };
 const REASONS = 5;
-const WIDE = matchMedia("(min-width: 1100px)");
+const WIDE = matchMedia("(min-width: 1200px)");
 
 export class Film {
   item = null;
@@ -25,14 +25,14 @@ export class Film {
         return (await post("v1/predict", wanted, signal)).predictions[0];
       },
       show: (prediction) => this.#showPrediction(prediction),
-      refused: (error) => hub.mend(error),
+      refused: (error, item) => hub.mend(error, item),
     });
     this.explain = new Latest(hub, {
       // the costliest question waits until nothing more is being changed
       wait: 250,
       work: (signal, item) => post("v1/explain", { ratings: memory.asked(item), item, n: REASONS }, signal),
       show: ({ reasons }) => this.#showReasons(reasons),
-      refused: (error) => hub.mend(error),
+      refused: (error, item) => hub.mend(error, item),
     });
     this.alike = new Latest(hub, {
       work: (signal, item) => get(`v1/items/${encodeURIComponent(item)}/similar?limit=8`, signal),

@@ -29,7 +29,8 @@ export class List {
       at(dial).addEventListener("input", () => memory.turn(dial, at(dial).valueAsNumber));
     }
     memory.addEventListener("ratings", () => this.#ask());
-    new IntersectionObserver(([seen]) => at("peek").classList.toggle("seen", seen.isIntersecting)).observe(at("list"));
+    const below = ({ isIntersecting, boundingClientRect }) => !isIntersecting && boundingClientRect.top > 0;
+    new IntersectionObserver(([seen]) => at("peek").classList.toggle("below", below(seen))).observe(at("list"));
     memory.addEventListener("dial", () => this.#ask());
     this.#ask();
   }
@@ -146,8 +147,8 @@ export class List {
     at("peek").hidden = !first;
     if (!first) return;
     const { model, scale } = this.hub;
-    const value = model.predicts_ratings ? ` ${decimal(first.prediction)}${scale.isStars ? " ★" : ""}` : "";
-    say(at("peek-says"), `${brief(first.title)[0]}${value}`);
+    say(at("peek-says"), brief(first.title)[0]);
+    say(at("peek-value"), model.predicts_ratings ? `${decimal(first.prediction)}${scale.isStars ? " ★" : ""}` : "");
   }
 
   // Which one is opened beside the list.

@@ -31,6 +31,7 @@ class Hub {
     this.model = model;
     this.scale = new Scale(model);
     for (const element of document.querySelectorAll("[data-scale]")) say(element, this.scale.words[element.dataset.scale]);
+    say(at("digits"), Math.min(9, this.scale.high));
     document.querySelector(".keys").hidden = !this.scale.isStars;
     const check = new Latest(this, {
       work: (signal) => this.#titles(signal),
@@ -56,7 +57,7 @@ class Hub {
   // Ids say little: another run may answer here now, and call something else by the same id.
   async #titles(signal) {
     const allow = this.memory.entries().map(([item]) => item).slice(0, 500);
-    const wanted = { ratings: [], allow, n: allow.length, include_seen: true };
+    const wanted = { ratings: [], allow, n: Math.max(1, allow.length), include_seen: true };
     const { recommendations } = await post("v1/recommend", wanted, signal);
     return new Map(recommendations.map(({ item, title }) => [item, title]));
   }
@@ -69,10 +70,10 @@ class Hub {
   }
 
   // A rating that the model refuses is taken out, and the rest asked again.
-  mend(error) {
+  mend(error, without) {
     const place = /^(?:ratings|allow)\.(\d+)\b/.exec(error.errors[0]?.field ?? "")?.[1];
     if (place === undefined) return false;
-    const bad = this.memory.entries()[place]?.[0];
+    const bad = this.memory.asked(without)[place]?.item;
     const [title] = this.memory.keepOnly((item) => item !== bad);
     if (title !== undefined) this.say(`Not known to this model, and left out: ${spoken(title)}`, true);
     return title !== undefined;
