@@ -78,6 +78,11 @@ class TestRecommending:
         assert len(set(items(0.7))) == 8
         assert alike(items(0.7)) < alike(items(0.0)) - 0.1
 
+    def test_a_diverse_list_of_nothing_is_empty(self, reading, someone):
+        for nothing in ({"max_sd": 1e-6}, {"allow": []}):
+            answer = ask(reading, "recommend", ratings=given(someone), diversity=0.5, **nothing)
+            assert answer["recommendations"] == []
+
     def test_many_at_once_are_told_what_each_is_told_alone(self, reading, someone):
         requests = [
             {"ratings": given(someone), "n": 3},

@@ -302,7 +302,7 @@ def test_the_opened_film_shows_chances_reasons_with_signs_and_branches(visit: An
     assert set(signs) == {"+", "−"}
     chances = here.page.locator("#chart table td").all_text_contents()
     assert len(chances) == 10
-    assert re.search(r"90 % from \d\.\d to \d\.\d", here.page.inner_text("#interval"))
+    assert re.search(r"90 %: \d\.\d to \d\.\d", here.page.inner_text("#interval"))
     shares = [float(text.strip("<% ")) for text in chances]
     assert 95 <= sum(shares) <= 105
     parts = dict(row.split("\t")[::2] for row in here.page.locator("#parts tr").all_inner_texts())
@@ -343,10 +343,8 @@ def test_the_dials_change_the_list(visit: Any):
     dial.press("Home")
     assert here.changed(varied) == best
     here.page.get_by_role("slider", name="Certainty").press("End")
-    here.page.wait_for_function("() => document.getElementById('certainty-says').innerText.startsWith('±')")
-    sure = here.changed(best)
-    assert len(sure) < 10
-    assert sure or here.page.is_visible("#nothing")
+    # the surest of all that would be recommended
+    assert 1 <= len(here.changed(best)) < 10
 
 
 # -- the map --------------------------------------------------------------------------------------------------

@@ -123,8 +123,9 @@ export class Film {
 
   #sayKnown() {
     const known = this.hub.ratingsOf(this.item);
-    const from = known === null ? "" : `Known from ${count(known)} ratings. `;
-    say(at("film-known"), this.hub.memory.of(this.item) === null ? from : `${from}Predicted without yours.`);
+    const from = known === null ? "" : `${count(known)} ratings`;
+    const without = this.hub.memory.of(this.item) === null ? "" : "predicted without yours";
+    say(at("film-known"), [from, without].filter(Boolean).join("; "));
   }
 
   #showPrediction(line) {
@@ -133,7 +134,7 @@ export class Film {
     const { prediction, low, high, distribution, branches } = line;
     const unit = scale.isStars ? html("span", { class: "star", "aria-hidden": "true" }, " ★") : "";
     at("value").replaceChildren(decimal(prediction), unit, html("span", { class: "hidden" }, ` ${scale.words.many} predicted`));
-    say(at("interval"), low === null ? "predicted" : `predicted; 90 % from ${decimal(low)} to ${decimal(high)}`);
+    say(at("interval"), low === null ? "predicted" : `predicted; 90 %: ${decimal(low)} to ${decimal(high)}`);
     if (distribution) at("chart").replaceChildren(chances(scale, line, CHART), chancesTable(scale, distribution));
     at("chances").hidden = !distribution;
     if (branches) at("parts").replaceChildren(this.#branches(branches, prediction));

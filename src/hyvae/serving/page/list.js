@@ -47,28 +47,30 @@ export class List {
   }
 
   #sayDials() {
-    const { memory, scale } = this.hub;
-    const { diversity } = memory.dials;
-    const most = this.#mostDeviation();
-    const variety = diversity ? `${Math.round(100 * diversity)} %` : "none";
-    const certainty = most === null ? "any" : `± ${decimal(most, 2)} ${scale.words.many}`;
+    const { memory } = this.hub;
+    const share = (value, nothing) => (value ? `${Math.round(100 * value)} %` : nothing);
+    const [variety, certainty] = [share(memory.dials.diversity, "none"), share(memory.dials.certainty, "any")];
     say(at("diversity-says"), variety);
     say(at("certainty-says"), certainty);
     at("diversity").setAttribute("aria-valuetext", variety);
-    at("certainty").setAttribute("aria-valuetext", most === null ? "any" : `standard deviation of at most ${decimal(most, 2)}`);
+    at("certainty").setAttribute("aria-valuetext", certainty);
   }
 
-  // from a third of the scale, which says nothing, down to a tenth, which few predictions reach
-  #mostDeviation() {
-    const { memory, model, scale } = this.hub;
+  // How sure predictions are depends on the model and on how much is known of someone. So the dial goes over the
+  // standard deviations of what would be recommended: all the way up, only the surest of it is left.
+  async #mostDeviation(signal, ratings) {
+    const { memory, model } = this.hub;
     if (!memory.dials.certainty || !model.knows_uncertainty) return null;
-    return (scale.high - scale.low) * (0.25 - 0.15 * memory.dials.certainty);
+    const { recommendations } = await post("v1/recommend", { ratings, n: 2 * LENGTH }, signal);
+    const deviations = recommendations.map(({ sd }) => sd).sort((a, b) => a - b);
+    const most = deviations[Math.round((1 - memory.dials.certainty) * (deviations.length - 1))];
+    return most === undefined ? null : most + 1e-6;
   }
 
   async #work(signal) {
     const { memory, model } = this.hub;
     const ratings = memory.asked();
-    const wanted = { ratings, n: LENGTH, diversity: memory.dials.diversity, max_sd: this.#mostDeviation() };
+    const wanted = { ratings, n: LENGTH, diversity: memory.dials.diversity, max_sd: await this.#mostDeviation(signal, ratings) };
     const { recommendations: lines } = await post("v1/recommend", wanted, signal);
     if (!model.predicts_ratings || !model.knows_uncertainty || !lines.length) return lines;
     const items = lines.map(({ item }) => item);
