@@ -424,7 +424,8 @@ def test_axe_finds_no_grave_fault(visit: Any, scheme: str, viewport: dict[str, i
 
     here = visit(REMEMBERED, viewport=viewport, color_scheme=scheme)
     here.settled()
-    found = _grave(Axe().run(here.page))
+    # wide windows show the opened film beside all else, narrow ones over it
+    found = _grave(Axe().run(here.page)) if viewport == PHONE else []
     here.page.locator("#list .row").nth(1).click()
     here.page.wait_for_selector("#reasons tr")
     found += _grave(Axe().run(here.page))
@@ -489,6 +490,8 @@ def test_a_token_is_asked_for_where_reading_takes_one(browser: Any, films: Path)
     with served(Settings(run=films, token=TOKEN, read_token="a token to read with", rate=0)) as client:
         here = Visit(browser, f"{client.base_url}/")
         page = here.page
+        # computed for seconds, and nothing to see of it here
+        page.route("**/v1/map", lambda route: route.fulfill(json={"items": []}))
         for token in ("a wrong one", "a token to read with"):
             page.get_by_role("textbox", name="Token").fill(token)
             page.get_by_role("button", name="Continue").click()

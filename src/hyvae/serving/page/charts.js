@@ -17,11 +17,13 @@ export function chances(scale, { distribution, low, high, prediction }, { width,
   const bar = Math.max(1.5, 0.72 * (x(scale.low + Math.min(...gaps, 1)) - x(scale.low)));
   const base = height - bottom;
   const room = base - (axis ? 16 : 2);
-  const drawing = svg("svg", { class: "chances", viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" });
+  const viewBox = `0 0 ${width} ${height}`;
+  const drawing = svg("svg", { class: "chances", viewBox, width, height, "aria-hidden": "true" });
   for (const [level, share] of levels) {
     const tall = Math.max(1, (share / most) * room);
     const likely = low === null || (level >= low && level <= high) ? "likely" : "unlikely";
-    drawing.append(svg("rect", { class: likely, x: x(level) - bar / 2, y: base - tall, width: bar, height: tall, rx: 1 }));
+    const place = { x: x(level) - bar / 2, y: base - tall, width: bar, height: tall };
+    drawing.append(svg("rect", { class: likely, rx: 1, ...place }));
     if (axis && share === most) {
       drawing.append(svg("text", { class: "top", x: x(level), y: base - tall - 4 }, percent(share)));
     }
@@ -46,7 +48,8 @@ export function chancesTable(scale, distribution) {
   const rows = Object.entries(distribution)
     .map(([level, share]) => [Number(level), share])
     .sort(([a], [b]) => b - a)
-    .map(([level, share]) => html("tr", {}, html("th", { scope: "row" }, scale.says(level)), html("td", {}, percent(share))));
+    .map(([level, share]) => [html("th", { scope: "row" }, scale.says(level)), html("td", {}, percent(share))])
+    .map((cells) => html("tr", {}, ...cells));
   return html("table", { class: "hidden" }, html("caption", {}, "Chance of each rating"), html("tbody", {}, ...rows));
 }
 

@@ -8,6 +8,9 @@ export function html(name, attributes = {}, ...children) {
   return filled(document.createElement(name), attributes, children);
 }
 
+// For who hears the page, and needs in words what others see.
+export const unseen = (text) => html("span", { class: "hidden" }, text);
+
 export function svg(name, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, name), attributes, children);
 }

@@ -2,7 +2,7 @@
 // Wide windows show it beside the list, narrow ones in a sheet over the page.
 
 import { chances, chancesTable, change } from "./charts.js";
-import { at, html, say } from "./dom.js";
+import { at, html, say, unseen } from "./dom.js";
 import { get, Latest, post } from "./service.js";
 import { control } from "./stars.js";
 import { brief, count, decimal, nameAndYear, short, signed, spoken } from "./words.js";
@@ -21,7 +21,8 @@ export class Film {
     const { model, memory } = hub;
     this.predict = new Latest(hub, {
       work: async (signal, item) => {
-        const wanted = { ratings: memory.asked(item), items: [item], distribution: model.knows_uncertainty, branches: model.has_branches };
+        const more = { distribution: model.knows_uncertainty, branches: model.has_branches };
+        const wanted = { ratings: memory.asked(item), items: [item], ...more };
         return (await post("v1/predict", wanted, signal)).predictions[0];
       },
       show: (prediction) => this.#showPrediction(prediction),
@@ -116,7 +117,9 @@ export class Film {
     } else {
       this.explain.cancel();
       const missing = 2 - others;
-      const more = `Rate ${missing === 2 ? "two" : "one more"} ${missing === 2 ? this.hub.words.many : this.hub.words.one}, and here stands what speaks for it and what against.`;
+      const { one, many } = this.hub.words;
+      const wanted = missing === 2 ? `two ${many}` : `one more ${one}`;
+      const more = `Rate ${wanted}, and here stands what speaks for it and what against.`;
       at("reasons").replaceChildren(html("p", { class: "hint" }, more));
     }
   }
@@ -133,7 +136,7 @@ export class Film {
     at("film").setAttribute("aria-busy", "false");
     const { prediction, low, high, distribution, branches } = line;
     const unit = scale.isStars ? html("span", { class: "star", "aria-hidden": "true" }, " ★") : "";
-    at("value").replaceChildren(decimal(prediction), unit, html("span", { class: "hidden" }, ` ${scale.words.many} predicted`));
+    at("value").replaceChildren(decimal(prediction), unit, unseen(` ${scale.words.many} predicted`));
     say(at("interval"), low === null ? "predicted" : `predicted; 90 %: ${decimal(low)} to ${decimal(high)}`);
     if (distribution) at("chart").replaceChildren(chances(scale, line, CHART), chancesTable(scale, distribution));
     at("chances").hidden = !distribution;
@@ -143,8 +146,11 @@ export class Film {
   // A sum, line by line: where it starts, what each branch adds, what comes of it.
   #branches({ effects, variational, deterministic, draws }, prediction) {
     const most = Math.max(Math.abs(variational), Math.abs(deterministic), 0.25);
-    const row = (name, value, bar = null, kind = "") =>
-      html("tr", { class: kind }, html("th", { scope: "row" }, name), html("td", { class: "bar" }, ...(bar ? [bar] : [])), html("td", {}, value));
+    const row = (name, value, bar = null, kind = "") => {
+      const cells = [html("th", { scope: "row" }, name), html("td", { class: "bar" }, bar), html("td", {}, value)];
+      return html("tr", { class: kind }, ...cells);
+    };
+    const sum = (name, value) => row(name, decimal(value, 2), null, "sum");
     const network = effects + variational + deterministic;
     const rows = [
       row("Averages: all, yours, its own", decimal(effects, 2)),
@@ -152,34 +158,39 @@ export class Film {
       row("Deterministic branch", signed(deterministic), change(deterministic, most)),
     ];
     if (draws === null) {
-      rows.push(row("Together", decimal(prediction, 2), null, "sum"));
+      rows.push(sum("Together", prediction));
     } else {
-      rows.push(row("The network says", decimal(network, 2), null, "sum"), row("Draws beside it say", decimal(draws, 2)), row("Together", decimal(prediction, 2), null, "sum"));
+      rows.push(sum("The network says", network), row("Draws beside it say", decimal(draws, 2)));
+      rows.push(sum("Together", prediction));
     }
-    return html("table", { class: "parts", "aria-label": `How the prediction comes about, in ${this.hub.scale.words.many}` }, html("tbody", {}, ...rows));
+    const label = `How the prediction comes about, in ${this.hub.scale.words.many}`;
+    return html("table", { class: "parts", "aria-label": label }, html("tbody", {}, ...rows));
   }
 
   #showReasons(reasons) {
     const { scale } = this.hub;
     const most = Math.max(...reasons.map(({ effect }) => Math.abs(effect)), 0.01);
-    const rows = reasons.map(({ title, rating, effect }) =>
-      html(
+    const rows = reasons.map(({ title, rating, effect }) => {
+      const name = html("span", { class: "name" }, brief(title)[0]);
+      const rated = html("span", { class: "reason" }, name, " ", html("span", { class: "rating" }, scale.mark(rating)));
+      return html(
         "tr",
         {},
-        html("th", { scope: "row" }, html("span", { class: "reason" }, html("span", { class: "name" }, brief(title)[0]), " ", html("span", { class: "rating" }, `${short(rating)}${scale.isStars ? " ★" : ""}`))),
+        html("th", { scope: "row" }, rated),
         html("td", { class: "bar" }, change(effect, most)),
         html("td", { class: effect < 0 ? "worse" : "better" }, signed(effect)),
-      ),
-    );
-    at("reasons").replaceChildren(
-      html("table", { class: "parts", "aria-label": `Your ratings that move this prediction most, in ${scale.words.many}` }, html("tbody", {}, ...rows)),
-    );
+      );
+    });
+    const label = `Your ratings that move this prediction most, in ${scale.words.many}`;
+    const table = html("table", { class: "parts", "aria-label": label }, html("tbody", {}, ...rows));
+    at("reasons").replaceChildren(table);
   }
 
   #showAlike(items) {
-    const rows = items.map(({ item, title }) =>
-      html("li", {}, html("button", { type: "button", class: "title", click: () => this.open(item, title) }, html("span", { class: "name" }, spoken(title)))),
-    );
+    const rows = items.map(({ item, title }) => {
+      const attributes = { type: "button", class: "title", click: () => this.open(item, title) };
+      return html("li", {}, html("button", attributes, html("span", { class: "name" }, spoken(title))));
+    });
     at("alike-list").replaceChildren(...rows);
   }
 }

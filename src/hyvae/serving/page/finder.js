@@ -12,7 +12,7 @@ const POPULAR = 100;
 export class Finder {
   #rows = []; // {item, control} of what is shown
   #popular = [];
-  #page = 0;
+  #offered = []; // of these
   #searching = false;
   #entered = false; // before the answer came, which the keyboard then goes to
 
@@ -25,6 +25,7 @@ export class Finder {
       show: ({ items }) => {
         this.#popular = items;
         hub.named(items);
+        this.#offer(0);
         if (!at("query").value.trim()) this.#showPopular();
       },
     });
@@ -41,7 +42,7 @@ export class Finder {
       else this.#rows[0]?.control.focus();
     });
     at("others").addEventListener("click", () => {
-      this.#page += 1;
+      this.#offer(this.#popular.indexOf(this.#offered.at(-1)) + 1);
       this.#showPopular();
     });
     memory.addEventListener("ratings", () => this.#refresh());
@@ -60,20 +61,16 @@ export class Finder {
     }
   }
 
-  // The next few that are not rated yet; all of them again after the last.
-  #showPopular() {
-    const { memory } = this.hub;
-    const start = this.#page * SHOWN;
-    const from = this.#page ? this.#popular.filter(({ item }) => memory.of(item) === null || this.#isShown(item)) : this.#popular;
-    if (start && start >= from.length) this.#page = 0;
-    const first = this.#page * SHOWN;
-    say(at("found-heading"), "Rated most");
-    at("others").hidden = this.#popular.length <= SHOWN;
-    this.#show(from.slice(first, first + SHOWN));
+  // The next few that are not rated yet; the first ones again after the last.
+  #offer(from) {
+    const free = this.#popular.slice(from).filter(({ item }) => this.hub.memory.of(item) === null);
+    this.#offered = (free.length ? free : this.#popular).slice(0, SHOWN);
   }
 
-  #isShown(item) {
-    return this.#rows.some((row) => row.item === item);
+  #showPopular() {
+    say(at("found-heading"), "Rated most");
+    at("others").hidden = this.#popular.length <= SHOWN;
+    this.#show(this.#offered);
   }
 
   #showFound(items, query) {
@@ -97,8 +94,8 @@ export class Finder {
       ...this.#rows.map(({ item, title, control: own }) => {
         const [name, year] = brief(title);
         const says = [html("span", { class: "name" }, name), " ", html("span", { class: "year" }, year)];
-        const button = html("button", { type: "button", class: "title", click: () => open(item, title) }, ...says);
-        return html("li", {}, button, own.element);
+        const attributes = { type: "button", class: "title", click: () => open(item, title) };
+        return html("li", {}, html("button", attributes, ...says), own.element);
       }),
     );
     this.#refresh();

@@ -1,7 +1,7 @@
 // What someone rated, the latest first: each can be opened, to change it, or taken back.
 
-import { at, html, say } from "./dom.js";
-import { brief, count, short, spoken } from "./words.js";
+import { at, html, say, unseen } from "./dom.js";
+import { brief, count, spoken } from "./words.js";
 
 export class Given {
   constructor(hub) {
@@ -23,12 +23,18 @@ export class Given {
       const name = spoken(title);
       const change = { type: "button", class: "title", click: () => open(item, title) };
       const [called, year] = brief(title);
-      const remove = { type: "button", class: "remove", "aria-label": `Remove your rating of ${name}`, click: (event) => this.#remove(event, item, title) };
+      const remove = {
+        type: "button",
+        class: "remove",
+        "aria-label": `Remove your rating of ${name}`,
+        click: (event) => this.#remove(event, item, title),
+      };
+      const mark = html("span", { "aria-hidden": "true" }, scale.mark(rating));
       return html(
         "li",
         {},
         html("button", change, html("span", { class: "name" }, called), " ", html("span", { class: "year" }, year)),
-        html("span", { class: "rating" }, html("span", { class: "hidden" }, scale.says(rating)), html("span", { "aria-hidden": "true" }, `${short(rating)}${scale.isStars ? " ★" : ""}`)),
+        html("span", { class: "rating" }, unseen(scale.says(rating)), mark),
         html("button", remove, "×"),
       );
     });

@@ -2,7 +2,7 @@
 // stays where it was.
 
 import { chances } from "./charts.js";
-import { at, html, say } from "./dom.js";
+import { at, html, say, unseen } from "./dom.js";
 import { Latest, post } from "./service.js";
 import { brief, decimal, spoken } from "./words.js";
 
@@ -70,7 +70,8 @@ export class List {
   async #work(signal) {
     const { memory, model } = this.hub;
     const ratings = memory.asked();
-    const wanted = { ratings, n: LENGTH, diversity: memory.dials.diversity, max_sd: await this.#mostDeviation(signal, ratings) };
+    const max_sd = await this.#mostDeviation(signal, ratings);
+    const wanted = { ratings, n: LENGTH, diversity: memory.dials.diversity, max_sd };
     const { recommendations: lines } = await post("v1/recommend", wanted, signal);
     if (!model.predicts_ratings || !model.knows_uncertainty || !lines.length) return lines;
     const items = lines.map(({ item }) => item);
@@ -87,9 +88,12 @@ export class List {
       value: html("span", { class: "value" }),
       line: null,
     };
-    const pressed = { type: "button", class: "row", click: () => row.line && this.hub.open(row.line.item, row.line.title) };
-    const about = html("span", { class: "about" }, html("span", { class: "titled" }, row.name, " ", row.year), " ", row.interval);
-    row.button = html("button", pressed, html("span", { class: "rank", "aria-hidden": "true" }, place + 1), about, " ", row.chart, " ", row.value);
+    const open = () => this.hub.open(row.line.item, row.line.title);
+    const rank = html("span", { class: "rank", "aria-hidden": "true" }, place + 1);
+    const titled = html("span", { class: "titled" }, row.name, " ", row.year);
+    const about = html("span", { class: "about" }, titled, " ", row.interval);
+    const attributes = { type: "button", class: "row", disabled: true, click: open };
+    row.button = html("button", attributes, rank, about, " ", row.chart, " ", row.value);
     row.element = html("li", { class: "waiting" }, row.button);
     at("list").append(row.element);
     return row;
@@ -100,19 +104,22 @@ export class List {
     this.#rows.forEach((row, place) => this.#fill(row, lines[place]));
     at("list").setAttribute("aria-busy", "false");
     const empty = lines.length === 0;
-    const told = this.hub.memory.dials.certainty ? "No prediction is that sure. Turn Certainty down, or rate more." : "Nothing is left to recommend.";
+    const told = this.hub.memory.dials.certainty
+      ? "No prediction is that sure. Turn Certainty down, or rate more."
+      : "Nothing is left to recommend.";
     say(at("nothing"), told);
     at("nothing").hidden = !empty;
     this.mark();
     const first = lines[0];
     this.#peek(first);
-    this.hub.say(empty ? told : `${lines.length} recommendations. First: ${spoken(first.title)}${this.#rated(first, ", ")}`);
+    const found = () => `${lines.length} recommendations. First: ${spoken(first.title)}${this.#predicted(first)}`;
+    this.hub.say(empty ? told : found());
     this.hub.listed();
   }
 
-  #rated({ prediction }, before = "") {
+  #predicted({ prediction }) {
     const { model, scale } = this.hub;
-    return model.predicts_ratings ? `${before}${decimal(prediction)} ${scale.words.many}` : "";
+    return model.predicts_ratings ? `, ${decimal(prediction)} ${scale.words.many}` : "";
   }
 
   #fill(row, line) {
@@ -134,10 +141,10 @@ export class List {
     say(row.interval, low === null ? "" : `90 %: ${decimal(low)} to ${decimal(high)}`);
     row.chart.replaceChildren(...(line.distribution ? [chances(scale, line, SPARK)] : []));
     if (model.predicts_ratings) {
-      const unit = scale.isStars ? html("span", { class: "star", "aria-hidden": "true" }, "★") : null;
-      row.value.replaceChildren(decimal(prediction), ...(unit ? [unit] : []), html("span", { class: "hidden" }, ` ${scale.words.many} predicted`));
+      const unit = scale.isStars ? html("span", { class: "star", "aria-hidden": "true" }, "★") : "";
+      row.value.replaceChildren(decimal(prediction), unit, unseen(` ${scale.words.many} predicted`));
     } else {
-      row.value.replaceChildren(html("span", { class: "hidden" }, "score "), decimal(prediction, 2));
+      row.value.replaceChildren(unseen("score "), decimal(prediction, 2));
     }
     if (isNew && row.element.animate && !matchMedia("(prefers-reduced-motion: reduce)").matches) {
       row.button.animate([{ opacity: 0.3 }, { opacity: 1 }], 250);

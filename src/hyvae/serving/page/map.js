@@ -9,6 +9,8 @@ const LABELS = 40; // of the most rated, as far as there is room
 const MARGIN = 16;
 const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
+const overlap = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+
 export class ItemMap {
   places = [];
   #dots = []; // where each place is drawn: {x, y, r}
@@ -156,7 +158,7 @@ export class ItemMap {
       const long = paper.measureText(text).width;
       const left = x + 10 + long < width ? x + 10 : x - 10 - long;
       const box = [left - 4, y - 8, left + long + 4, y + 8];
-      if (left < 0 || taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) return;
+      if (left < 0 || taken.some((other) => overlap(box, other))) return;
       taken.push(box);
       paper.fillStyle = own ? ink : muted;
       paper.strokeText(text, left, y);
@@ -194,8 +196,8 @@ export class ItemMap {
 
   // the first recommendation that the map has, or what is rated most
   #start() {
-    const found = (this.hub.list?.lines ?? []).map(({ item }) => this.#byItem.get(item)).find((place) => place !== undefined);
-    return found ?? 0;
+    const places = this.hub.list.lines.map(({ item }) => this.#byItem.get(item));
+    return places.find((place) => place !== undefined) ?? 0;
   }
 
   // The closest that way, sideways counting double: within a right angle, or at the edge whatever lies further that

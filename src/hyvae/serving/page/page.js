@@ -30,7 +30,9 @@ class Hub {
   #begin(model) {
     this.model = model;
     this.scale = new Scale(model);
-    for (const element of document.querySelectorAll("[data-scale]")) say(element, this.scale.words[element.dataset.scale]);
+    for (const element of document.querySelectorAll("[data-scale]")) {
+      say(element, this.scale.words[element.dataset.scale]);
+    }
     say(at("digits"), Math.min(9, this.scale.high));
     document.querySelector(".keys").hidden = !this.scale.isStars;
     const check = new Latest(this, {
@@ -91,7 +93,8 @@ class Hub {
   #about() {
     const { users, items, ratings, model, preset } = this.model;
     const name = [model, preset].filter(Boolean).join(", ");
-    say(at("about"), `${name}: learned from ${count(ratings)} ratings of ${count(items)} ${this.words.many} by ${count(users)} people.`);
+    const sizes = `${count(ratings)} ratings of ${count(items)} ${this.words.many} by ${count(users)} people`;
+    say(at("about"), `${name}: learned from ${sizes}.`);
   }
 
   ratingsOf(item) {

@@ -17,6 +17,11 @@ export class Scale {
     this.words = this.isStars ? { one: "star", many: "stars" } : { one: "point", many: "points" };
   }
 
+  // as it is written beside a title: "4.5 ★"
+  mark(value) {
+    return `${short(value)}${this.isStars ? " ★" : ""}`;
+  }
+
   says(value) {
     return `${short(value)} ${value === 1 ? this.words.one : this.words.many}`;
   }
@@ -28,7 +33,7 @@ export class Scale {
   // what a digit key stands for: that many stars
   digit(key) {
     const rating = Number(key);
-    return /^[1-9]$/.test(key) && (this.levels.length ? this.levels.includes(rating) : this.takes(rating)) ? rating : null;
+    return /^[1-9]$/.test(key) && this.levels.includes(rating) ? rating : null;
   }
 }
 
@@ -41,7 +46,8 @@ export function control(scale, name, rated) {
     rated(null);
     inner.focus();
   };
-  const remove = html("button", { type: "button", class: "remove", "aria-label": `Remove your rating of ${name}`, click: back }, "×");
+  const attributes = { type: "button", class: "remove", "aria-label": `Remove your rating of ${name}`, click: back };
+  const remove = html("button", attributes, "×");
   const show = (value) => {
     inner.show(value);
     remove.hidden = value === null;
@@ -53,7 +59,8 @@ function stars(scale, label, rated) {
   groups += 1;
   const inputs = new Map();
   const name = `rating-${groups}`;
-  const group = html("div", { class: scale.high > 5 ? "stars many" : "stars", role: "radiogroup", "aria-label": label });
+  const kind = scale.high > 5 ? "stars many" : "stars";
+  const group = html("div", { class: kind, role: "radiogroup", "aria-label": label });
   for (let star = 1; star <= scale.high; star += 1) {
     const halves = [star - 0.5, star].filter((level) => scale.levels.includes(level));
     if (!halves.length) group.append(html("span", { class: "full" }));

@@ -17,7 +17,7 @@ export function spoken(title) {
   return year ? `${name} (${year})` : name;
 }
 
-// The name as lists have room for it: a film's other names stand in brackets behind it, and its year does not need them.
+// The name as lists have room for it: the other names of a film, in brackets behind it, are left out.
 export function brief(title) {
   const [name, year] = nameAndYear(title);
   return [year ? name.replace(/(\S)(?: \([^()]*\))+$/, "$1") : name, year];
