@@ -1,8 +1,11 @@
 """Fixtures that every test may use."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +22,32 @@ def data_folder() -> Path:
             pytest.fail("HYVAE_DATA is unset, and CI must test against the real data")
         pytest.skip("HYVAE_DATA is unset: no local copies of the data sets")
     return Path(folder)
+
+
+_OF_CHROMIUM = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real one."""
+    executable = shutil.which("chromium")
+    if executable is None or find_spec("playwright") is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("chromium or playwright is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=executable, args=_OF_CHROMIUM)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,6 @@
 """The report as a browser shows it: at two widths, in both colour schemes, from a file, with nothing from elsewhere."""
 
-import os
 import re
-import shutil
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +11,6 @@ from hyvae.evaluation import evaluate
 from hyvae.ratings import Ratings
 from hyvae.reports import write_report
 
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SECTIONS = ["results", "data", "training", "errors", "examples", "provenance"]
 VIEWS = [(width, scheme) for width in (1280, 400) for scheme in ("light", "dark")]
 
@@ -60,19 +46,6 @@ def page_file(small_ratings: Ratings, tmp_path_factory: pytest.TempPathFactory) 
     model.save(folder / "run", held_out=held_out, metrics=evaluate(model, test), details=details)
     write_report(folder / "run", folder / "run.html")
     return folder / "run.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    executable = shutil.which("chromium")
-    if executable is None or find_spec("playwright") is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("chromium or playwright is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module", params=VIEWS, ids=lambda view: f"{view[0]}-{view[1]}")

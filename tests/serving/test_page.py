@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -19,16 +18,6 @@ from hyvae import BiasModel, HyVAE, Ratings, Recommender
 from hyvae.serving.app import _PAGE_FILES, PAGE
 from hyvae.serving.settings import Settings
 
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 TASTE = {2571: 5.0, 541: 5.0, 1214: 4.5, 1240: 4.5, 1196: 5.0, 597: 1.0, 1721: 1.5, 539: 1.0}
 TITLES = {
     2571: "Matrix, The (1999)",
@@ -70,19 +59,6 @@ def service(films: Path) -> Iterator[httpx.Client]:
     with served(Settings(run=films, token=TOKEN, rate=0)) as client:
         client.get("/v1/map")  # computed once, and not within a test's patience
         yield client
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    executable = shutil.which("chromium")
-    if executable is None or find_spec("playwright") is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("chromium or playwright is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        yield opened
-        opened.close()
 
 
 class Visit:
