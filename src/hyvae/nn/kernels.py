@@ -476,10 +476,12 @@ def _interpolate(out: Tensor, x: Tensor, low: float, per_step: float, values: Te
 def _mean_levels(codes: Tensor, items: Tensor, low: Tensor, per_step: Tensor, expected: Tensor) -> Tensor:
     samples = len(expected)
     width = codes.shape[1] // samples
+    # in one pass over the items, whose rows hold all draws: a pass a draw would fetch each row anew
+    offsets = items.unflatten(1, (samples, width))[:, :, -1].T.contiguous()
     total = codes.new_zeros(len(codes), len(items))
     for s in range(samples):
         of_user, of_item = (table[:, s * width : (s + 1) * width] for table in (codes, items))
-        scores = torch.addmm(of_user[:, -1:] + of_item[:, -1], of_user[:, :-1], of_item[:, :-1].T)
+        scores = torch.addmm(offsets[s], of_user[:, :-1], of_item[:, :-1].T).add_(of_user[:, -1:])
         _interpolate(total, scores, float(low[s]), float(per_step[s]), expected[s])
     return total / samples
 
