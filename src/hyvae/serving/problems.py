@@ -76,11 +76,10 @@ def problem_response(
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of an application a problem."""
+    """Make every error that an application foresees a problem; `hyvae.serving.guards` answers for the rest."""
     app.add_exception_handler(Problem, _of_problem)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_http)
-    app.add_exception_handler(Exception, _of_anything)
 
 
 async def _of_problem(request: Request, error: Any) -> JSONResponse:
@@ -112,10 +111,6 @@ async def _of_http(request: Request, error: Any) -> JSONResponse:
     kinds = {404: "not-found", 405: "method-not-allowed", 400: "bad-request"}
     kind = kinds.get(error.status_code, "http-error")
     return problem_response(error.status_code, kind, detail, headers=error.headers)
-
-
-async def _of_anything(request: Request, error: Exception) -> JSONResponse:
-    return problem_response(500, "internal-error", "the service failed; its log says why")
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
