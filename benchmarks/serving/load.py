@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/serving/load.py RUN [--rate 300] [--seconds 60] [--workers 1] [--reloads 20]
     .venv/bin/python benchmarks/serving/load.py --table
 
-The generator is autocannon (npm), on the same machine. Each request gives a dozen ratings of someone drawn by chance
+The generator is loadtest (npm), on the same machine. Each request gives a dozen ratings of someone drawn by chance
 from the run's users, so that histories are real; with `--reloads`, runs take turns in the served place meanwhile.
 Results in `results.json`, a row a setting.
 """
@@ -30,7 +30,7 @@ from hyvae import Recommender
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
-TOOL = HERE.parents[1] / ".peers" / "autocannon"
+TOOL = HERE.parents[1] / ".peers" / "loadtest"
 TOKEN = "only-for-this-load-test"
 PEOPLE, GIVEN = 500, 12
 sys.path.append(str(HERE.parent))
@@ -113,7 +113,7 @@ def _loaded(service: Any, place: Path, run: Path, bodies: Path, given: argparse.
     script = generator()
 
     def load(seconds: float) -> dict[str, Any]:
-        command = ["node", str(script), url, str(given.rate), str(seconds), str(given.connections), str(bodies)]
+        command = ["node", str(script), url, str(given.rate), str(seconds), str(bodies)]
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     load(3)
@@ -154,7 +154,7 @@ def table() -> None:
         found, latency = row["found"], row["found"]["latency_ms"]
         print(
             f"| {row['name']} | {row['workers']} | {row['rate']:g} | {found['per_second']:.0f} | {latency['p50']:g} | "
-            f"{latency['p99']:g} | {latency['p99_9']:g} | {found['refused'] + found['failed']} | "
+            f"{latency['p99']:g} | {latency['p99_9']:g} | {found['not_answered']} | "
             f"{len(found['reload_seconds'])} | {found['memory_mib']['pss']:.0f} MiB |"
         )
 
@@ -165,7 +165,6 @@ def main() -> None:
     arguments.add_argument("--name", help="of the run, in the table")
     arguments.add_argument("--rate", type=float, default=300)
     arguments.add_argument("--seconds", type=float, default=60)
-    arguments.add_argument("--connections", type=int, default=100)
     arguments.add_argument("--workers", type=int, default=1)
     arguments.add_argument("--batch", type=int, default=32)
     arguments.add_argument("--reloads", type=int, default=0)

@@ -222,9 +222,9 @@ def _score_of(expected: Tensor, variance: Tensor, cuts: Tensor, levels: Tensor, 
     score = (low + high) / 2 if start is None else start
     steps = levels.diff()
     for _ in range(_MOST_STEPS):
-        excess = expectation(score, variance, cuts, levels) - expected
-        low, high = torch.where(excess < 0, score, low), torch.where(excess < 0, high, score)
         ratio = (cuts - score.unsqueeze(1)) / deviation.unsqueeze(1)
+        excess = levels[-1] - torch.special.ndtr(ratio) @ steps - expected
+        low, high = torch.where(excess < 0, score, low), torch.where(excess < 0, high, score)
         slope = torch.exp(-0.5 * ratio.square()) @ steps / (math.sqrt(2 * math.pi) * deviation)
         moved = score - excess / slope.clamp_min(1e-300)
         # where the curve is flat a step would go astray

@@ -407,3 +407,28 @@ def test_interpolate(monkeypatch, n):
     ours, theirs = both_ways(monkeypatch, kernels.interpolate_, *given)
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(ours[0], given[0] + torch.tanh(x.clamp(-3, 5)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_people", [1, 4, 5, 16, 19])
+@pytest.mark.parametrize("n_items", [1, 64, 150])
+@pytest.mark.parametrize("width", [2, 9, 32])
+def test_mean_levels(monkeypatch, n_people, n_items, width):
+    samples, wide = 3, 3 * width + 5  # a code has more behind
+    codes, items = 0.5 * draw(n_people, wide), 0.5 * draw(n_items, wide)
+    low = torch.tensor([-3.0, -2.5, -2.0])
+    curves = draw(samples, 33).sigmoid()
+    given = (codes[:, :-5], items[:, :-5], low, torch.tensor([5.0, 6.0, 7.0]), curves)
+    ours, theirs = both_ways(monkeypatch, kernels.mean_levels, *given)
+    torch.testing.assert_close(ours, theirs)
+    alone = kernels.mean_levels(given[0][-1:], *given[1:])
+    torch.testing.assert_close(ours[-1:], alone, rtol=0, atol=0)
+    whole = (codes[:, :-5].unflatten(1, (samples, width)), items[:, :-5].unflatten(1, (samples, width)))
+    scores = torch.einsum("usk,isk->sui", *(t[..., :-1] for t in whole))
+    scores += whole[0][..., -1].T.unsqueeze(2) + whole[1][..., -1].T.unsqueeze(1)
+    expected = torch.stack(
+        [
+            torch.from_numpy(np.interp(each, start + torch.arange(33) / step, curve))
+            for each, start, step, curve in zip(scores, low, given[3], curves, strict=True)
+        ]
+    ).mean(0)
+    torch.testing.assert_close(ours.double(), expected.double(), rtol=1e-4, atol=1e-5)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from listening import TOKEN, WRITING, served
 
-from hyvae import Recommender
+from hyvae import Ratings, Recommender
+from hyvae.serving.catalogue import Catalogue
 from hyvae.serving.settings import Settings
 
 
@@ -174,6 +175,22 @@ class TestTheCatalogue:
         places = reading.get("/v1/map").json()["items"]
         assert len(places) == 80
         assert max(max(abs(each["x"]), abs(each["y"])) for each in places) == pytest.approx(1)
+
+    def test_the_map_is_of_the_principal_components(self, recommender):
+        catalogue = Catalogue(recommender)
+        items = [each.item for each in catalogue.map.items]
+        rows = catalogue.directions(np.array([catalogue.index(item, "") for item in items]))
+        left, _, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+        for name, principal in zip("xy", left.T[:2], strict=True):
+            places = np.array([getattr(each, name) for each in catalogue.map.items])
+            assert abs(np.corrcoef(places, principal)[0, 1]) == pytest.approx(1, abs=1e-4)
+
+    @pytest.mark.parametrize("n_items", [2, 3])
+    def test_a_map_of_few_items(self, n_items):
+        some = Ratings.from_arrays([0, 1, 2], [0, 1 % n_items, 2 % n_items], [1.0, 2.0, 3.0])
+        found = Catalogue(Recommender("mf").fit(some)).map.items
+        assert len(found) == n_items
+        assert all(np.isfinite([each.x, each.y]).all() for each in found)
 
     def test_the_model_is_described(self, reading, recommender):
         model = reading.get("/v1/model").json()

@@ -68,9 +68,12 @@ def serve(
         batch=batch,
         page=page,
     )
-    shown = f"[{host}]" if ":" in host else host
-    stdout.print(f"serving {run} at http://{shown}:{port}/ (Ctrl-C stops it)", markup=False, highlight=False)
-    run_service(settings)
+
+    def told(port: int) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        stdout.print(f"serving {run} at http://{shown}:{port}/ (Ctrl-C stops it)", markup=False, highlight=False)
+
+    run_service(settings, told)
 
 
 def _settings_class() -> type[Settings]:

@@ -545,6 +545,71 @@ EACH_PROCESSOR void interpolate_range(int64_t first, int64_t last, const float *
     }
 }
 
+// Mean over draws of f_s(<u_s, q_s> + both offsets), for people u and items q: products and curves in one pass, since
+// the scores of all draws are far more than the caches hold.  People stand in the lanes of a vector, L of them: `codes`
+// holds them as (samples, width, L).  f_s as in `interpolate_range`, a cell's value and slope side by side.
+struct Cell {
+    float value, slope;
+};
+struct Means {
+    int64_t samples, width, cells, stride;  // the items'
+    const float *codes, *items, *low, *per_step;
+    const Cell *curves;
+};
+constexpr int kSums = 8;    // items whose sums are in registers
+constexpr int kTile = 64;   // items for which a draw's codes and curve stay in the first cache
+
+template <int L>
+INLINE void mean_levels(const Means &x, int64_t first, int64_t last, int people, int64_t n_items, float *out) {
+    typedef float Lanes __attribute__((vector_size(L * sizeof(float)), aligned(4), may_alias));
+    constexpr int n = kSums * L;
+    const int64_t offset = x.width - 1;
+    const float end = (float)x.cells, most = end - 0.5f;
+    float total[kTile * L], score[n], beyond[n];
+    int32_t cell[n];
+    Cell found[n];
+    for (int64_t tile = first; tile < last; tile += kTile) {
+        const int64_t sums = (std::min<int64_t>(kTile, last - tile) + kSums - 1) / kSums;
+        std::fill(total, total + sums * n, 0.0f);
+        for (int64_t s = 0; s < x.samples; ++s) {
+            const Lanes *code = reinterpret_cast<const Lanes *>(x.codes + s * x.width * L);
+            const Cell *curve = x.curves + s * x.cells;
+            const float low = x.low[s], per_step = x.per_step[s];
+            for (int64_t part = 0; part < sums; ++part) {
+                const float *row[kSums];
+                for (int i = 0; i < kSums; ++i) {
+                    // beyond the last, the last again
+                    row[i] = x.items + std::min(tile + part * kSums + i, last - 1) * x.stride + s * x.width;
+                    for (int64_t k = 0; k < x.width; k += 16) __builtin_prefetch(row[i] + x.width + k);
+                }
+                Lanes sum[kSums];
+                for (int i = 0; i < kSums; ++i) sum[i] = code[offset] + row[i][offset];
+                for (int64_t k = 0; k < offset; ++k) {
+                    for (int i = 0; i < kSums; ++i) sum[i] += code[k] * row[i][k];
+                }
+                std::memcpy(score, sum, sizeof(score));
+                for (int i = 0; i < n; ++i) {
+                    const float place = std::min(std::max(0.0f, (score[i] - low) * per_step), end);
+                    cell[i] = (int32_t)std::min(place, most);
+                    beyond[i] = place - (float)cell[i];
+                }
+                for (int i = 0; i < n; ++i) found[i] = curve[cell[i]];
+                float *of_part = total + part * n;
+                for (int i = 0; i < n; ++i) of_part[i] += found[i].value + beyond[i] * found[i].slope;
+            }
+        }
+        for (int64_t i = 0; i < std::min<int64_t>(kTile, last - tile); ++i) {
+            for (int p = 0; p < people; ++p) out[p * n_items + tile + i] = total[i * L + p] / (float)x.samples;
+        }
+    }
+}
+EACH_PROCESSOR void mean_levels_of_4(const Means &x, int64_t first, int64_t last, int people, int64_t n, float *out) {
+    mean_levels<4>(x, first, last, people, n, out);
+}
+EACH_PROCESSOR void mean_levels_of_16(const Means &x, int64_t first, int64_t last, int people, int64_t n, float *out) {
+    mean_levels<16>(x, first, last, people, n, out);
+}
+
 // ---- effects -----------------------------------------------------------------------------------------------------
 
 // x_e = value_e - mean - row effect - column effect
@@ -803,7 +868,7 @@ EACH_PROCESSOR int64_t above(const float *scores, int64_t n, float bound, int32_
 }  // namespace
 
 // of the arguments below: that of kernels.py must be the same
-EXPORT int hyvae_version() { return 5; }
+EXPORT int hyvae_version() { return 6; }
 
 // ---- what Python calls ---------------------------------------------------------------------------------------------
 
@@ -905,6 +970,31 @@ EXPORT void hyvae_interpolate(int64_t n, const float *x, float low, float per_st
     over_range(n, 4, threads, [&](int64_t a, int64_t b) {
         interpolate_range(a, b, x, low, per_step, cells, values, out);
     });
+}
+
+EXPORT void hyvae_mean_levels(int64_t n_people, int64_t n_items, int64_t samples, int64_t width, const float *codes,
+                              int64_t codes_stride, const float *items, int64_t stride, const float *low,
+                              const float *per_step, int64_t cells, const float *expected, float *out, int threads) {
+    std::vector<float> lanes(samples * width * 16);
+    std::vector<Cell> curves(samples * cells);
+    for (int64_t s = 0; s < samples; ++s) {
+        const float *values = expected + s * (cells + 1);
+        for (int64_t c = 0; c < cells; ++c) curves[s * cells + c] = {values[c], values[c + 1] - values[c]};
+    }
+    for (int64_t person = 0; person < n_people;) {
+        const int people = (int)std::min<int64_t>(n_people - person, 16), n = people > 4 ? 16 : 4;
+        for (int64_t k = 0; k < samples * width; ++k) {
+            for (int p = 0; p < n; ++p) {
+                lanes[k * n + p] = codes[(person + std::min(p, people - 1)) * codes_stride + k];
+            }
+        }
+        const Means x{samples, width, cells, stride, lanes.data(), items, low, per_step, curves.data()};
+        const auto f = n == 16 ? mean_levels_of_16 : mean_levels_of_4;
+        over_range(n_items, samples * width * n, threads, [&](int64_t first, int64_t last) {
+            f(x, first, last, people, n_items, out + person * n_items);
+        });
+        person += people;
+    }
 }
 
 // Entries in the order of columns.  With `touched`, only columns that have entries get a row; gives their number.

@@ -27,7 +27,7 @@ from torch.nn.functional import pad
 
 VARIABLE = "HYVAE_KERNELS"
 # of the functions' arguments: that of _kernels.cpp must be the same
-_VERSION = 5
+_VERSION = 6
 # the low 32 bits
 _HALF = (1 << 32) - 1
 _GATHER_CHUNK = 1 << 16
@@ -45,6 +45,7 @@ _SIGNATURES = {
     "draw_table": "ipppppippppp" + "t",
     "probit_rows": "iipppipiipippppp" + "ipt",
     "interpolate": "ipffippt",
+    "mean_levels": "iiiipipippippt",
     "transpose": "iipppppp",
     "hidden_entries": "ipppppp",
     "residuals": "ippppfpppt",
@@ -476,6 +477,28 @@ def _interpolate(out: Tensor, x: Tensor, low: float, per_step: float, values: Te
 def _mean_levels(codes: Tensor, items: Tensor, low: Tensor, per_step: Tensor, expected: Tensor) -> Tensor:
     samples = len(expected)
     width = codes.shape[1] // samples
+    if not codes.shape[1] == items.shape[1] == samples * width or len(low) != samples or len(per_step) != samples:
+        raise ValueError(f"codes {codes.shape} and items {items.shape} of {samples} draws")
+    if _by_kernel(codes, items, low, per_step, expected) and expected.is_contiguous():
+        codes, items = _rows_together(codes), _rows_together(items)
+        out = codes.new_empty(len(codes), len(items))
+        _compiled["mean_levels"](
+            len(codes),
+            len(items),
+            samples,
+            width,
+            codes.data_ptr(),
+            codes.stride(0),
+            items.data_ptr(),
+            items.stride(0),
+            low.data_ptr(),
+            per_step.data_ptr(),
+            expected.shape[1] - 1,
+            expected.data_ptr(),
+            out.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return out
     # in one pass over the items, whose rows hold all draws: a pass a draw would fetch each row anew
     offsets = items.unflatten(1, (samples, width))[:, :, -1].T.contiguous()
     total = codes.new_zeros(len(codes), len(items))

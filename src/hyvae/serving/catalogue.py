@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.linalg import svds
 
 from hyvae.errors import DataError
 from hyvae.ratings import Id
@@ -125,10 +126,7 @@ class Catalogue:
         """The most rated items in two dimensions: the principal components of their directions."""
         items = np.argsort(-self.recommender.item_counts, kind="stable")[:MAPPED]
         rows = self.directions(items)
-        rows = rows - rows.mean(0)
-        # from the smaller of the two Gram matrices: rows of all draws are long
-        values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
-        places = vectors[:, -2:][:, ::-1] * np.sqrt(values[-2:][::-1].clip(0))
+        places = _principal(rows - rows.mean(0))
         places = places / (np.abs(places).max(0) + 1e-12)
         return schemas.Map(
             items=[
@@ -136,3 +134,15 @@ class Catalogue:
                 for item, (x, y) in zip(items.tolist(), places.tolist(), strict=True)
             ]
         )
+
+
+def _principal(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Places of centred rows along their two principal components, (n, 2); zeros where there are fewer."""
+    places = np.zeros((len(rows), 2))
+    size = min(rows.shape)
+    if (found := min(2, size - 1)) > 0:
+        start = np.random.default_rng(0).standard_normal(size)
+        left, lengths, _ = svds(rows.astype(np.float64), k=found, v0=start)
+        order = np.argsort(-lengths)
+        places[:, :found] = left[:, order] * lengths[order]
+    return places

@@ -32,8 +32,13 @@ _PAUSE = 1.0
 _BACKLOG = 2048
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, told: Callable[[int], None]) -> None:
     """Serve until SIGINT or SIGTERM; SIGHUP reloads the run, in all processes.
+
+    Parameters
+    ----------
+    told : callable
+        Told the port, once the run is loaded.
 
     Raises
     ------
@@ -42,11 +47,12 @@ def run(settings: Settings) -> None:
     """
     listening = _bound(settings)
     if settings.workers == 1:
-        _serve(settings, listening)
+        _serve(settings, listening, told)
         return
     # once here, so that what is wrong is said once, and before anything is started
     create_app(settings).state.service.close()
     gc.collect()
+    told(listening.getsockname()[1])
     with tempfile.TemporaryDirectory(prefix="hyvae-") as folder:
         os.environ[SHARED_FOLDER] = folder
         _Supervisor(settings, listening, Path(folder)).run()
@@ -80,11 +86,14 @@ def server_config(app: FastAPI) -> uvicorn.Config:
     )
 
 
-def _serve(settings: Settings, listening: socket.socket) -> None:
+def _serve(settings: Settings, listening: socket.socket, told: Callable[[int], None] | None = None) -> None:
     """One process."""
     log_to_stderr()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.workers))
     app = create_app(settings)
+    # what is there now stays: to look through it for garbage, again and again, would stop every answer meanwhile
+    gc.collect()
+    gc.freeze()
     server = uvicorn.Server(server_config(app))
     reloads: set[asyncio.Task[None]] = set()
 
@@ -104,6 +113,8 @@ def _serve(settings: Settings, listening: socket.socket) -> None:
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
         host, port = listening.getsockname()[:2]
         log.info("serving", extra={"facts": {"host": host, "port": port, "run": app.state.service.engine.fingerprint}})
+        if told is not None:
+            told(port)
         await server.serve(sockets=[listening])
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner, contextlib.suppress(KeyboardInterrupt):
