@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, ScalarFormatter
 
 from hyvae.files import written_whole
 from hyvae.paper.printed import TITLES
@@ -66,6 +66,11 @@ def losses(by_data: Mapping[str, Curve]) -> Figure:
         axes.plot(*_xy(curve.training), color=BLUE)
         axes.set(title=TITLES[data], xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        # or what is gained late could not be seen
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.minorticks_off()
         at = plateau(curve.training)
         axes.axvline(at, color=ORANGE, linestyle="--", linewidth=1)
         axes.annotate(
@@ -79,7 +84,7 @@ def losses(by_data: Mapping[str, Curve]) -> Figure:
             fontsize=7.5,
             color=ORANGE,
         )
-    panels[0][0].set_ylabel("squared error a user")
+    panels[0][0].set_ylabel("squared error a user, log")
     return figure
 
 
@@ -143,7 +148,7 @@ COLLAPSE = {
     "kl": "KL, nats a user",
     "active_share": "active units, share",
     "mutual_information": "I(x; z), nats",
-    "change": "RMSE with z\nof another user, +",
+    "change": "rise of RMSE\nwith another's z",
 }
 
 
@@ -162,7 +167,7 @@ def collapse(by_data: Mapping[str, Mapping[str, Measured]], labels: Mapping[str,
             axes.minorticks_off()
             # 0 is always seen, and nothing is cut off
             least, most = axes.get_ylim()
-            axes.set_ylim(min(0.0, least), 1.0 if measure == "active_share" else max(most, 0.001) * 1.05)
+            axes.set_ylim(min(0.0, least), 1.05 if measure == "active_share" else max(most, 0.001) * 1.05)
             if row is panels[0]:
                 axes.set_title(TITLES[data])
             if row is panels[-1]:
