@@ -343,6 +343,14 @@ INLINE void subtract(int64_t n, T a, const T *x, T *y) {
     for (int64_t k = 0; k < n; ++k) y[k] -= a * x[k];
 }
 
+template <typename T>
+INLINE T dot(int64_t n, const T *x, const T *y) {
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t k = 0; k < n; ++k) sum += x[k] * y[k];
+    return sum;
+}
+
 // The Cholesky factor U, A = U'U, of the symmetric matrix whose upper triangle is in A, in its place.  Where a pivot is no
 // larger than its rounding errors may be, nothing is known of that unknown: it stays 0, by an infinite pivot.
 template <typename T>
@@ -491,7 +499,7 @@ struct Answers {
 };
 EACH_PROCESSOR void probit_rows_f32(const Answers &x, int64_t first, int64_t last, int64_t steps) {
     const int64_t width = x.width, stride = x.samples * width;
-    std::vector<float> A(width * width), b(width), prior(width), precision(width), rows, offsets;
+    std::vector<float> A(width * width), b(width), prior(width), precision(width), rows, scaled, offsets, inner(width);
     std::vector<int32_t> own;
     for (int64_t number = first; number < last; ++number) {
         const int64_t s = number / x.n_rows, r = number % x.n_rows, begin = x.crow[r], n = x.crow[r + 1] - begin;
@@ -513,21 +521,40 @@ EACH_PROCESSOR void probit_rows_f32(const Answers &x, int64_t first, int64_t las
             offsets[e] = q[width - 1];
             rows[e * width + width - 1] = 1.0f;
         }
-        gram(0, n, own.data(), rows.data(), width, width, A.data());
-        for (int64_t k = 0; k < width; ++k) A[k * width + k] += precision[k];
-        factor(width, A.data());
+        // (D + Q'Q) step = b; of fewer entries than unknowns by the entries' own equations: with P = 1/D,
+        // step = P b - P Q' (1 + Q P Q')^-1 Q P b
+        const bool few = n < width;
+        if (few) {
+            scaled.resize(n * width);
+            for (int64_t e = 0; e < n; ++e) {
+                for (int64_t k = 0; k < width; ++k) scaled[e * width + k] = rows[e * width + k] / precision[k];
+            }
+            for (int64_t e = 0; e < n; ++e) {
+                for (int64_t f = e; f < n; ++f) A[e * n + f] = dot(width, &rows[e * width], &scaled[f * width]);
+                A[e * n + e] += 1.0f;
+            }
+        } else {
+            gram(0, n, own.data(), rows.data(), width, width, A.data());
+            for (int64_t k = 0; k < width; ++k) A[k * width + k] += precision[k];
+        }
+        factor(few ? n : width, A.data());
         for (int64_t step = 0; step < steps; ++step) {
             for (int64_t k = 0; k < width; ++k) b[k] = precision[k] * (prior[k] - vector[k]);
             for (int64_t e = 0; e < n; ++e) {
                 const float *q = rows.data() + e * width;
-                float score = offsets[e];
-                for (int64_t k = 0; k < width; ++k) score += vector[k] * q[k];
-                const float place = (score - low) * per_step;
+                const float place = (offsets[e] + dot(width, vector, q) - low) * per_step;
                 const int64_t cell = (int64_t)std::min(std::max(0.0f, place), (float)(x.cells - 1));
                 const float *value = noise + x.level[begin + e] * (x.cells + 1) + cell;
                 subtract(width, -(value[0] + (place - (float)cell) * (value[1] - value[0])), q, b.data());
             }
-            substitute(width, A.data(), b.data());
+            if (few) {
+                for (int64_t k = 0; k < width; ++k) b[k] /= precision[k];
+                for (int64_t e = 0; e < n; ++e) inner[e] = dot(width, &rows[e * width], b.data());
+                substitute(n, A.data(), inner.data());
+                for (int64_t e = 0; e < n; ++e) subtract(width, inner[e], &scaled[e * width], b.data());
+            } else {
+                substitute(width, A.data(), b.data());
+            }
             for (int64_t k = 0; k < width; ++k) vector[k] += b[k];
         }
     }

@@ -299,22 +299,23 @@ class Engine:
         lines = []
         for place, (item, score) in enumerate(zip(found.items.tolist(), scores.tolist(), strict=True)):
             no_item = not self.rated[item]
-            line = schemas.Prediction.model_construct(
-                item=self.catalogue.ids[item],
-                title=self.catalogue.title(item),
-                prediction=score,
-                sd=None,
-                low=None,
-                high=None,
-                fallback=("both" if no_item else "user") if no_user else ("item" if no_item else ""),
-                branches=None if found.branches is None else found.branches[place],
-            )
+            fields: dict[str, Any] = {
+                "item": self.catalogue.ids[item],
+                "title": self.catalogue.title(item),
+                "prediction": score,
+                "sd": None,
+                "low": None,
+                "high": None,
+                "distribution": None,
+                "fallback": ("both" if no_item else "user") if no_user else ("item" if no_item else ""),
+                "branches": None if found.branches is None else found.branches[place],
+            }
             if spread is not None:
-                line.sd = spread.sd[place]
-                line.low, line.high = max(low, score - spread.half[place]), min(high, score + spread.half[place])
+                half = spread.half[place]
+                fields |= {"sd": spread.sd[place], "low": max(low, score - half), "high": min(high, score + half)}
                 if spread.share is not None:
-                    line.distribution = dict(zip(self._levels, spread.share[place], strict=True))
-            lines.append(line)
+                    fields["distribution"] = dict(zip(self._levels, spread.share[place], strict=True))
+            lines.append(schemas.Prediction.model_construct(**fields))
         return lines
 
     @cached_property
