@@ -11,8 +11,8 @@ BIN := .venv/bin
 demo: .venv/.package ## train on the bundled films, evaluate, recommend by title, write a report
 	$(BIN)/hyvae demo $(DEMO_FLAGS)
 
-test: .venv/.dev ## all tests but the long ones
-	$(BIN)/pytest
+test: .venv/.dev ## all tests but the long ones, a file at a time on each core
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 slow: .venv/.dev ## the long tests: quality on the real data sets (needs HYVAE_DATA)
 	$(BIN)/pytest -m slow
