@@ -584,7 +584,7 @@ struct Means {
     const Cell *curves;
 };
 constexpr int kSums = 8;    // items whose sums are in registers
-constexpr int kTile = 64;   // items for which a draw's codes and curve stay in the first cache
+constexpr int kTile = 16;   // items that a draw's codes and curve share the first cache with: measured
 
 template <int L>
 INLINE void mean_levels(const Means &x, int64_t first, int64_t last, int people, int64_t n_items, float *out) {
