@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import ndtr
 from torch import Tensor
 
 from hyvae.nn.probit import expectation, probabilities, rating_levels, start_cuts
@@ -39,8 +40,9 @@ SPREAD_PRIOR = 10.0
 COVERAGES = np.arange(1, 1000) / 1000
 _FITTED_RATINGS = 10_000
 _FAR = 12.0
-# where Newton's method ends, in standard deviations, and if it never comes that near
-_NEAR = 1e-9
+# a step of Newton's, in standard deviations, after which it ends: what is left is about its square
+_NEAR = 1e-6
+# if it never comes that near
 _MOST_STEPS = 60
 # share of the scale within which, of its ends, nothing is expected: the score would be at infinity and no doubt left.
 # Chosen by likelihood on validation ratings of MovieLens small and Douban; predictions clipped there err by half a star
@@ -212,27 +214,29 @@ def _inside(predictions: Predictions, levels: Tensor) -> Tensor:
 def _score_of(expected: Tensor, variance: Tensor, cuts: Tensor, levels: Tensor, start: Tensor | None = None) -> Tensor:
     """The latent score at which the expected level is `expected`, (n,): Newton's method between bounds.
 
+    In NumPy, whose operations on the few items of a list take a third of the time of torch's.
+
     Parameters
     ----------
     start : (n,) tensor, optional
         Scores that are not far off.
     """
-    deviation = variance.sqrt()
-    low, high = cuts[0] - _FAR * deviation, cuts[-1] + _FAR * deviation
-    score = (low + high) / 2 if start is None else start
-    steps = levels.diff()
+    wanted, cut, steps, top = expected.numpy(), cuts.detach().numpy(), levels.diff().numpy(), float(levels[-1])
+    deviation = variance.sqrt().numpy()
+    low, high = cut[0] - _FAR * deviation, cut[-1] + _FAR * deviation
+    score = (low + high) / 2 if start is None else start.numpy()
     for _ in range(_MOST_STEPS):
-        ratio = (cuts - score.unsqueeze(1)) / deviation.unsqueeze(1)
-        excess = levels[-1] - torch.special.ndtr(ratio) @ steps - expected
-        low, high = torch.where(excess < 0, score, low), torch.where(excess < 0, high, score)
-        slope = torch.exp(-0.5 * ratio.square()) @ steps / (math.sqrt(2 * math.pi) * deviation)
-        moved = score - excess / slope.clamp_min(1e-300)
+        ratio = (cut - score[:, None]) / deviation[:, None]
+        excess = top - ndtr(ratio) @ steps - wanted
+        low, high = np.where(excess < 0, score, low), np.where(excess < 0, high, score)
+        slope = np.exp(-0.5 * ratio * ratio) @ steps / (math.sqrt(2 * math.pi) * deviation)
+        moved = score - excess / np.maximum(slope, 1e-300)
         # where the curve is flat a step would go astray
-        moved = torch.where((moved >= low) & (moved <= high), moved, (low + high) / 2)
-        change, score = (moved - score).abs(), moved
-        if bool((change <= _NEAR * deviation).all()):
+        moved = np.where((moved >= low) & (moved <= high), moved, (low + high) / 2)
+        change, score = np.abs(moved - score), moved
+        if (change <= _NEAR * deviation).all():
             break
-    return score
+    return torch.from_numpy(score)
 
 
 def _most_likely(

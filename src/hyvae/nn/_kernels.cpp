@@ -607,7 +607,8 @@ INLINE void mean_levels(const Means &x, int64_t first, int64_t last, int people,
                 for (int i = 0; i < kSums; ++i) {
                     // beyond the last, the last again
                     row[i] = x.items + std::min(tile + part * kSums + i, last - 1) * x.stride + s * x.width;
-                    for (int64_t k = 0; k < x.width; k += 16) __builtin_prefetch(row[i] + x.width + k);
+                    // of the draw after the next: measured
+                    for (int64_t k = 0; k < x.width; k += 16) __builtin_prefetch(row[i] + 2 * x.width + k);
                 }
                 Lanes sum[kSums];
                 for (int i = 0; i < kSums; ++i) sum[i] = code[offset] + row[i][offset];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ log = logging.getLogger("hyvae.serving")
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+_MOST_LINES = 1_000
 
 
 class Metrics:
@@ -58,11 +60,39 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(facts, ensure_ascii=True)
 
 
-def log_to_stderr() -> None:
+class LineHandler(logging.Handler):
+    """Lines to stderr, many at a time: a write for each would let another thread run, and the answer wait for it.
+
+    Warnings are written at once, the others when `flush` is called, and at the end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a line."""
+        self._lines.append(self.format(record) + "\n")
+        if record.levelno >= logging.WARNING or len(self._lines) >= _MOST_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is."""
+        self.acquire()
+        lines, self._lines = self._lines, []
+        self.release()
+        # nobody may be there any more to read
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write("".join(lines))
+            sys.stderr.flush()
+
+
+def log_to_stderr() -> LineHandler:
     """Write what the service and its server say as JSON lines."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LineHandler()
     handler.setFormatter(JsonFormatter())
     for name in ("hyvae.serving", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO if name == "hyvae.serving" else logging.WARNING)
+    return handler

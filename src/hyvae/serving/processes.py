@@ -29,6 +29,8 @@ from hyvae.serving.settings import Settings
 GRACE = 15
 #: seconds before a process that ended by itself is started again
 _PAUSE = 1.0
+#: seconds that a line of the log may wait to be written
+_LINES_WAIT = 0.2
 _BACKLOG = 2048
 
 
@@ -88,7 +90,7 @@ def server_config(app: FastAPI) -> uvicorn.Config:
 
 def _serve(settings: Settings, listening: socket.socket, told: Callable[[int], None] | None = None) -> None:
     """One process."""
-    log_to_stderr()
+    lines = log_to_stderr()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.workers))
     app = create_app(settings)
     # what is there now stays: to look through it for garbage, again and again, would stop every answer meanwhile
@@ -110,12 +112,19 @@ def _serve(settings: Settings, listening: socket.socket, told: Callable[[int], N
             reloads.add(task)
             task.add_done_callback(reloads.discard)
 
+        async def write_lines() -> None:
+            while True:
+                lines.flush()
+                await asyncio.sleep(_LINES_WAIT)
+
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        writing = loop.create_task(write_lines())
         host, port = listening.getsockname()[:2]
         log.info("serving", extra={"facts": {"host": host, "port": port, "run": app.state.service.engine.fingerprint}})
         if told is not None:
             told(port)
         await server.serve(sockets=[listening])
+        writing.cancel()
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner, contextlib.suppress(KeyboardInterrupt):
         runner.run(main())
