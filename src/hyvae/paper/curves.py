@@ -102,8 +102,8 @@ def depth_figure(plan: Plan, cells: Cells) -> Part:
     columns = ("data, hidden layers", "widths", "validation turns at", "least", "at the end")
     earlier = sum(_falls(epochs) for epochs in turns.values())
     verdict = (
-        "The paper says that the deeper the model is, the earlier validation turns. Here that is so on "
-        f"{earlier} of {len(turns)} data sets, with one training a depth."
+        "The paper says that the deeper the model is, the earlier validation turns. Here each deeper one turns before "
+        f"the one less deep on {earlier} of {len(turns)} data sets, with one training a depth."
     )
     first = next(iter(next(iter(trainings.values())).values()))
     title = "Fig. 5: DeepAE with 3, 5 and 7 hidden layers"
