@@ -131,8 +131,10 @@ def _reload(
     url: str, place: Path, run: Path, given: argparse.Namespace, stop: threading.Event, reloads: list[float]
 ) -> None:
     """Put copies of the run in its place, evenly over the time; each is another one to the service."""
+    begun = time.perf_counter()
     for turn in range(given.reloads):
-        if stop.wait(given.seconds / (given.reloads + 1)):
+        due = begun + given.seconds * (turn + 1) / (given.reloads + 1)
+        if stop.wait(max(0.0, due - time.perf_counter())):
             return
         beside, old = place.with_name("new"), place.with_name("old")
         shutil.copytree(run, beside)
