@@ -33,7 +33,8 @@ class Serving:
         self.said: list[str] = []
         self._port = threading.Event()
         self.port = 0
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self):
         for line in self.process.stderr:
@@ -51,6 +52,7 @@ class Serving:
     def kill(self, number=signal.SIGKILL):
         os.killpg(self.process.pid, number)
         self.process.wait(PATIENCE)
+        self._listener.join(PATIENCE)
 
 
 @contextmanager
@@ -236,6 +238,14 @@ def failing(*arguments, **environment):
     lines = [line for line in done.stderr.splitlines() if not line.startswith("note:")]
     assert len(lines) == 1, done.stderr
     return lines[0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_last_line_of_its_log_is_written_before_it_stops(own_run, workers):
+    with serving(own_run, "--port", 0, "--workers", workers) as service:
+        service.client().get("/v1/model").raise_for_status()
+        service.kill(signal.SIGTERM)
+    assert sum('"route": "/v1/model"' in line for line in service.said) == 1
 
 
 def test_what_is_wrong_is_told_in_one_line(own_run, tmp_path):

@@ -62,6 +62,9 @@ def create_app(settings: Settings) -> FastAPI:
     async def living(app: FastAPI) -> AsyncIterator[None]:
         yield
         service.close()
+        # after this the process may end by the signal that stops it
+        for handler in log.handlers:
+            handler.flush()
 
     app = FastAPI(
         title="hyvae",
