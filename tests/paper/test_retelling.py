@@ -124,6 +124,12 @@ def test_marks_and_intervals_are_explained_wherever_they_are(told):
             assert mark not in cells or mark in notes, (file.stem, mark)
 
 
+def test_a_section_says_each_note_once(told):
+    for section in (told[0] / "report.md").read_text().split("\n## "):
+        notes = [line for line in section.splitlines() if line.startswith(("±", "80/10/10", "HyVAE()", "MAE and RMSE"))]
+        assert len(notes) == len(set(notes))
+
+
 def test_a_training_that_two_chapters_want_is_one(told, tiny, tmp_path):
     _, cache = told
     content = json.loads((told[0] / "report.json").read_text())

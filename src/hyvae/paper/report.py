@@ -12,7 +12,7 @@ from pathlib import Path
 from hyvae.errors import DataError
 from hyvae.files import cannot_be_written, written_whole
 from hyvae.paper import figures
-from hyvae.paper.blocks import Part, Picture, Table, number
+from hyvae.paper.blocks import Block, Part, Picture, Table, number
 from hyvae.paper.cells import Cells
 from hyvae.paper.experiments import QUICK_USERS
 from hyvae.paper.printed import TITLES
@@ -52,11 +52,23 @@ def write(parts: Sequence[Part], cells: Cells, folder: Path, *, seconds: float, 
                 if isinstance(block, Table):
                     _put(folder / f"{block.name}.csv", _csv(block, quick))
         _put(folder / JSON, _json(parts, facts, quick))
-        _put(folder / MARKDOWN, _markdown(parts, facts, quick))
-        _put(folder / PAGE, _html(parts, facts, drawings, quick))
+        to_read = [part._replace(blocks=list(_said_once(part.blocks))) for part in parts]
+        _put(folder / MARKDOWN, _markdown(to_read, facts, quick))
+        _put(folder / PAGE, _html(to_read, facts, drawings, quick))
     except OSError as error:
         raise DataError(cannot_be_written(folder, error)) from error
     return folder / PAGE
+
+
+def _said_once(blocks: Sequence[Block]) -> Iterator[Block]:
+    """Blocks of a part, tables without the notes that stand below one before: a file of its own needs all of them."""
+    said: set[str] = set()
+    for block in blocks:
+        if isinstance(block, Table):
+            yield block._replace(notes=[note for note in block.notes if note not in said])
+            said.update(block.notes)
+        else:
+            yield block
 
 
 def _put(file: Path, content: str) -> None:
