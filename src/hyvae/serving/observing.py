@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import time
+from logging.handlers import MemoryHandler
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -60,30 +61,23 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(facts, ensure_ascii=True)
 
 
-class LineHandler(logging.Handler):
-    """Lines to stderr, many at a time: a write for each would let another thread run, and the answer wait for it.
+class LineHandler(MemoryHandler):
+    """Lines to stderr, many in one write: one for each would let another thread run, and the answer wait for it.
 
     Warnings are written at once, the others when `flush` is called, and at the end.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Take a line."""
-        self._lines.append(self.format(record) + "\n")
-        if record.levelno >= logging.WARNING or len(self._lines) >= _MOST_LINES:
-            self.flush()
+        super().__init__(_MOST_LINES, flushLevel=logging.WARNING)
 
     def flush(self) -> None:
         """Write what there is."""
         self.acquire()
-        lines, self._lines = self._lines, []
+        records, self.buffer = self.buffer, []
         self.release()
         # nobody may be there any more to read
         with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write("".join(lines))
+            sys.stderr.write("".join(f"{self.format(record)}\n" for record in records))
             sys.stderr.flush()
 
 
