@@ -44,6 +44,44 @@ def both_ways(monkeypatch, operator, *arguments):
 
 
 @types
+class TestTablesBeyondTheCaches:
+    """Read a tile at a time, the last of which is no whole one."""
+
+    N_ROWS, N_COLS, WIDTH = 300, 1900, 1667
+
+    @pytest.fixture
+    def entries(self):
+        return case(self.N_ROWS, self.N_COLS, share=0.12)
+
+    def test_product(self, monkeypatch, entries, dtype):
+        crow, col = entries
+        values, table = draw(len(col), dtype=dtype), draw(self.N_COLS, self.WIDTH, dtype=dtype)
+        ours, theirs = both_ways(monkeypatch, kernels.product, crow, col, None, values, table)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4 if dtype is torch.float32 else 1e-9)
+        # entry after entry in each row, tiles or none: to the bit what rows of few entries give
+        few = crow[:2], col[: crow[1]]
+        assert torch.equal(ours[:1], kernels.product(*few, None, values[: crow[1]], table))
+
+    def test_pair_and_both(self, monkeypatch, entries, dtype):
+        crow, col = entries
+        seen = (torch.arange(len(col)) % 4 > 0).to(dtype)
+        values = draw(len(col), dtype=dtype) * seen
+        table = draw(self.N_COLS, self.WIDTH, dtype=dtype)
+        for arguments in ((kernels.product_pair, table, table.flip(0)), (kernels.product_both, table)):
+            operator, *tables = arguments
+            torch.testing.assert_close(
+                *both_ways(monkeypatch, operator, crow, col, None, values, seen, *tables),
+                rtol=1e-5,
+                atol=1e-4 if dtype is torch.float32 else 1e-9,
+            )
+
+    def test_sample(self, monkeypatch, entries, dtype):
+        left, right = draw(self.N_ROWS, self.WIDTH, dtype=dtype), draw(self.N_COLS, self.WIDTH, dtype=dtype)
+        ours, theirs = both_ways(monkeypatch, kernels.sample, *entries, left, right)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-3 if dtype is torch.float32 else 1e-9)
+
+
+@types
 @sizes
 @pytest.mark.parametrize("width", WIDTHS)
 class TestProducts:
@@ -118,6 +156,21 @@ def test_ridge(monkeypatch, n_rows, width, dtype):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 if dtype is torch.float32 else 1e-9)
 
 
+@types
+@sizes
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("width", WIDTHS[:7])
+def test_regressions(monkeypatch, n_rows, width, intercept, dtype):
+    # of fewer entries than the width, and of more
+    crow, col = case(n_rows, share=0.5)
+    crow = torch.cat([crow[:1], crow[:-1]])  # the first row is empty
+    values, table = draw(len(col), dtype=dtype), draw(90, width + 3, dtype=dtype)[:, :width]
+    arguments = (crow, col[: crow[-1]], values, table, 0.5, intercept)
+    tolerance = 1e-5 if dtype is torch.float32 else 1e-9
+    for ours, theirs in zip(*both_ways(monkeypatch, kernels.regressions, *arguments), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_threads_do_not_change_a_bit(threads):
     crow, col = case(1500)
@@ -138,6 +191,7 @@ def test_threads_do_not_change_a_bit(threads):
             *kernels.product_both(crow, col, None, values, ones, table),
             kernels.sample(crow, col, left, table),
             kernels.ridge(crow, col, values, table, 1.0),
+            *kernels.regressions(crow, col, values, table, 1.0, True),
             kernels.residuals(crow, col, values, *effects),
             kernels.sum_rows(crow, col, values, *effects),
             kernels.sum_columns(crow, col, 90, values, *effects),

@@ -28,8 +28,10 @@ namespace {
 
 constexpr int kLane = 64;        // bytes of a vector
 constexpr int kAhead = 12;       // entries between a prefetch and its use: measured
-constexpr int64_t kBlock = 4 << 20;  // bytes of a table that are read at a time, to stay in the caches: measured
-constexpr int64_t kVisit = 4;    // entries a row of the matrix must have in a block, and
+// A table of more bytes than kLarge is read a tile at a time, to stay in the caches: kStrip bytes of each row, and as
+// many rows as make kBlock bytes. All measured.
+constexpr int64_t kLarge = 12 << 20, kStrip = 2 << 10, kBlock = 1 << 19;
+constexpr int64_t kVisit = 4;    // entries a row of the matrix must have in a tile, and
 constexpr int64_t kReuse = 16;   // entries a row of the table must have, for that to bring more than it costs
 constexpr int kChunks = 8;       // pieces of work a thread, so that none waits long for the last
 constexpr int64_t kSmall = 1 << 15;  // multiplications below which waking a thread costs more than it brings
@@ -94,6 +96,20 @@ void over_range(int64_t n, int64_t work, int threads, F f) {
     for (int64_t piece = 0; piece < pieces; ++piece) f(n * piece / pieces, n * (piece + 1) / pieces);
 }
 
+// How a table is read by the entries of a sparse matrix: in strips of its rows' width, each a block of rows at a time,
+// so that a row of the table comes from memory once for all its entries. Columns should ascend in each row of the
+// matrix. Row by row, the whole width at once, where the table fits the caches or is not wanted often enough.
+struct Tiles {
+    int64_t strip, blocks;
+};
+template <typename T>
+Tiles tiles_of(int64_t n_rows, int64_t n_cols, const int64_t *crow, int64_t width) {
+    const int64_t nnz = crow[n_rows] - crow[0], strip = kStrip / (int64_t)sizeof(T);
+    if (n_cols * width * (int64_t)sizeof(T) <= kLarge || nnz < kReuse * n_cols) return {width, 1};
+    const int64_t blocks = std::min(n_cols * kStrip / kBlock, nnz / (kVisit * n_rows));
+    return {strip, std::max<int64_t>(blocks, 1)};
+}
+
 // ---- sparse times dense ----------------------------------------------------------------------------------------
 
 template <bool PAIR, typename T>
@@ -154,6 +170,12 @@ INLINE void both_strip(int64_t begin, int64_t end, const int32_t *col, const int
     for (int k = 0; k < N; ++k) at(out + k * n) = sum[k], at(out2 + k * n) = sum2[k];
 }
 
+// The first entry from `begin` on whose column is not below `limit`.
+INLINE int64_t up_to(const int32_t *col, int64_t begin, int64_t end, int64_t limit) {
+    while (begin < end && col[begin] < limit) ++begin;
+    return begin;
+}
+
 template <typename T>
 struct Product {
     const int64_t *crow;
@@ -199,37 +221,40 @@ INLINE void product_row(const Product<T> &p, int64_t r, int64_t begin, int64_t e
     }
 }
 
+// A tile at a time; `done` says where each row stands.
 template <typename T>
-INLINE void product_rows(const Product<T> &p, int64_t first, int64_t last) {
-    for (int64_t r = first; r < last; ++r) product_row(p, r, p.crow[r], p.crow[r + 1], false);
-}
-
-// The next entries of each row, up to column `limit`; `done` says where each row stands.
-template <typename T>
-INLINE void product_columns(const Product<T> &p, int64_t first, int64_t last, int64_t limit, int64_t *done) {
-    for (int64_t r = first; r < last; ++r) {
-        const int64_t begin = done[r], stop = p.crow[r + 1];
-        int64_t end = begin;
-        while (end < stop && p.col[end] < limit) ++end;
-        const bool add = begin > p.crow[r];
-        if (end > begin || !add) product_row(p, r, begin, end, add);
-        done[r] = end;
+INLINE void product_rows(const Product<T> &whole, int64_t first, int64_t last, int64_t n_cols, Tiles tiles) {
+    std::vector<int64_t> done(last - first);
+    for (int64_t j = 0; j < whole.width; j += tiles.strip) {
+        Product<T> p = whole;
+        p.width = std::min(tiles.strip, p.width - j);
+        p.table += j, p.out += j;
+        if (p.table2) p.table2 += j;
+        if (p.out2) p.out2 += j;
+        std::copy(p.crow + first, p.crow + last, done.begin());
+        for (int64_t block = 1; block <= tiles.blocks; ++block) {
+            const int64_t limit = n_cols * block / tiles.blocks;
+            for (int64_t r = first; r < last; ++r) {
+                const int64_t begin = done[r - first], stop = p.crow[r + 1];
+                const int64_t end = block == tiles.blocks ? stop : up_to(p.col, begin, stop, limit);
+                if (end > begin || block == 1) product_row(p, r, begin, end, block > 1);
+                done[r - first] = end;
+            }
+        }
     }
 }
 
-EACH_PROCESSOR void product_rows_f32(const Product<float> &p, int64_t first, int64_t last) {
-    product_rows(p, first, last);
+EACH_PROCESSOR void product_rows_f32(const Product<float> &p, int64_t first, int64_t last, int64_t n_cols,
+                                     Tiles tiles) {
+    product_rows(p, first, last, n_cols, tiles);
 }
-EACH_PROCESSOR void product_rows_f64(const Product<double> &p, int64_t first, int64_t last) {
-    product_rows(p, first, last);
+EACH_PROCESSOR void product_rows_f64(const Product<double> &p, int64_t first, int64_t last, int64_t n_cols,
+                                     Tiles tiles) {
+    product_rows(p, first, last, n_cols, tiles);
 }
-EACH_PROCESSOR void product_columns_f32(const Product<float> &p, int64_t first, int64_t last, int64_t limit,
-                                        int64_t *done) {
-    product_columns(p, first, last, limit, done);
-}
-EACH_PROCESSOR void product_columns_f64(const Product<double> &p, int64_t first, int64_t last, int64_t limit,
-                                        int64_t *done) {
-    product_columns(p, first, last, limit, done);
+
+EACH_PROCESSOR void product_row_f32(const Product<float> &p, int64_t r) {
+    product_row(p, r, p.crow[r], p.crow[r + 1], false);
 }
 
 // ---- dense times dense, at some positions ------------------------------------------------------------------------
@@ -241,53 +266,73 @@ INLINE T total(typename Vector<T>::type v) {
     return sum;
 }
 
+// Inner products of a row with rows of the table, onto what there is (`add`) or afresh.
 template <typename T>
-INLINE void sample_rows(int64_t first, int64_t last, const int64_t *crow, const int32_t *col, const T *left,
-                        int64_t left_stride, const T *right, int64_t right_stride, int64_t width, T *out) {
+INLINE void sample_row(int64_t e, int64_t end, const int32_t *col, const T *a, const T *right, int64_t stride,
+                       int64_t width, bool add, T *out) {
     constexpr int n = Vector<T>::n, group = 4;
     const int64_t whole = width / n * n;
-    for (int64_t r = first; r < last; ++r) {
-        const T *a = left + r * left_stride;
-        const int64_t end = crow[r + 1];
-        int64_t e = crow[r];
-        for (; e + group <= end; e += group) {
-            const T *b[group];
-            for (int g = 0; g < group; ++g) {
-                b[g] = right + (int64_t)col[e + g] * right_stride;
-                const T *next = right + (int64_t)col[std::min(e + g + 2 * group, end - 1)] * right_stride;
-                for (int64_t j = 0; j < std::min<int64_t>(width, 8 * n); j += 4 * n) __builtin_prefetch(next + j);
-            }
-            typename Vector<T>::type sum[group] = {};
-            for (int64_t j = 0; j < whole; j += n) {
-                const auto x = load(a + j);
-                for (int g = 0; g < group; ++g) sum[g] += x * load(b[g] + j);
-            }
-            for (int g = 0; g < group; ++g) {
-                T dot = total<T>(sum[g]);
-                for (int64_t j = whole; j < width; ++j) dot += a[j] * b[g][j];
-                out[e + g] = dot;
-            }
+    for (; e + group <= end; e += group) {
+        const T *b[group];
+        for (int g = 0; g < group; ++g) {
+            b[g] = right + (int64_t)col[e + g] * stride;
+            const T *next = right + (int64_t)col[std::min(e + g + 2 * group, end - 1)] * stride;
+            for (int64_t j = 0; j < std::min<int64_t>(width, 8 * n); j += 4 * n) __builtin_prefetch(next + j);
         }
-        for (; e < end; ++e) {
-            const T *b = right + (int64_t)col[e] * right_stride;
-            typename Vector<T>::type sum = {};
-            for (int64_t j = 0; j < whole; j += n) sum += load(a + j) * load(b + j);
-            T dot = total<T>(sum);
-            for (int64_t j = whole; j < width; ++j) dot += a[j] * b[j];
-            out[e] = dot;
+        typename Vector<T>::type sum[group] = {};
+        for (int64_t j = 0; j < whole; j += n) {
+            const auto x = load(a + j);
+            for (int g = 0; g < group; ++g) sum[g] += x * load(b[g] + j);
+        }
+        for (int g = 0; g < group; ++g) {
+            T dot = total<T>(sum[g]);
+            for (int64_t j = whole; j < width; ++j) dot += a[j] * b[g][j];
+            out[e + g] = add ? out[e + g] + dot : dot;
+        }
+    }
+    for (; e < end; ++e) {
+        const T *b = right + (int64_t)col[e] * stride;
+        typename Vector<T>::type sum = {};
+        for (int64_t j = 0; j < whole; j += n) sum += load(a + j) * load(b + j);
+        T dot = total<T>(sum);
+        for (int64_t j = whole; j < width; ++j) dot += a[j] * b[j];
+        out[e] = add ? out[e] + dot : dot;
+    }
+}
+
+template <typename T>
+struct Sample {
+    const int64_t *crow;
+    const int32_t *col;
+    const T *left, *right;
+    int64_t left_stride, right_stride, width;
+    T *out;
+};
+
+template <typename T>
+INLINE void sample_rows(const Sample<T> &x, int64_t first, int64_t last, int64_t n_cols, Tiles tiles) {
+    std::vector<int64_t> done(last - first);
+    for (int64_t j = 0; j < x.width; j += tiles.strip) {
+        const int64_t width = std::min(tiles.strip, x.width - j);
+        std::copy(x.crow + first, x.crow + last, done.begin());
+        for (int64_t block = 1; block <= tiles.blocks; ++block) {
+            const int64_t limit = n_cols * block / tiles.blocks;
+            for (int64_t r = first; r < last; ++r) {
+                const int64_t begin = done[r - first], stop = x.crow[r + 1];
+                const int64_t end = block == tiles.blocks ? stop : up_to(x.col, begin, stop, limit);
+                const T *left = x.left + r * x.left_stride + j;
+                sample_row(begin, end, x.col, left, x.right + j, x.right_stride, width, j > 0, x.out);
+                done[r - first] = end;
+            }
         }
     }
 }
 
-EACH_PROCESSOR void sample_rows_f32(int64_t first, int64_t last, const int64_t *crow, const int32_t *col,
-                                    const float *left, int64_t left_stride, const float *right, int64_t right_stride,
-                                    int64_t width, float *out) {
-    sample_rows(first, last, crow, col, left, left_stride, right, right_stride, width, out);
+EACH_PROCESSOR void sample_rows_f32(const Sample<float> &x, int64_t first, int64_t last, int64_t n_cols, Tiles tiles) {
+    sample_rows(x, first, last, n_cols, tiles);
 }
-EACH_PROCESSOR void sample_rows_f64(int64_t first, int64_t last, const int64_t *crow, const int32_t *col,
-                                    const double *left, int64_t left_stride, const double *right, int64_t right_stride,
-                                    int64_t width, double *out) {
-    sample_rows(first, last, crow, col, left, left_stride, right, right_stride, width, out);
+EACH_PROCESSOR void sample_rows_f64(const Sample<double> &x, int64_t first, int64_t last, int64_t n_cols, Tiles tiles) {
+    sample_rows(x, first, last, n_cols, tiles);
 }
 
 // ---- ridge regressions -------------------------------------------------------------------------------------------
@@ -413,6 +458,75 @@ EACH_PROCESSOR void ridge_rows_f64(int64_t first, int64_t last, const int64_t *c
                                    const double *values, const double *table, int64_t stride, int64_t width,
                                    double strength, double *out) {
     ridge_rows(first, last, crow, col, values, table, stride, width, strength, out);
+}
+
+// In double, as the strength may be small against many codes: codes H and values r less their means over the row's
+// entries, (H'H + strength)^-1 H'r = H'(HH' + strength)^-1 r: of the two matrices, the smaller.
+template <typename T>
+INLINE void regression_rows(int64_t first, int64_t last, const int64_t *crow, const int32_t *col, const T *values,
+                            const T *table, int64_t stride, int64_t width, double strength, bool intercept, T *out,
+                            T *bias) {
+    constexpr int n_lane = Vector<double>::n;
+    int64_t longest = 0;
+    for (int64_t r = first; r < last; ++r) longest = std::max(longest, crow[r + 1] - crow[r]);
+    std::vector<int32_t> every(std::max(longest, width));
+    for (size_t k = 0; k < every.size(); ++k) every[k] = (int32_t)k;
+    const int64_t widest = width + n_lane;
+    std::vector<double> H(std::max(longest, width) * widest), sums(widest * widest), mean(width), x(widest), w(width);
+    for (int64_t row = first; row < last; ++row) {
+        const int64_t begin = crow[row], n = crow[row + 1] - begin;
+        std::fill(out + row * width, out + (row + 1) * width, T(0));
+        bias[row] = 0;
+        if (n == 0) continue;
+        double mean_value = 0;
+        std::fill(mean.begin(), mean.end(), 0.0);
+        if (intercept) {
+            for (int64_t e = begin; e < begin + n; ++e) {
+                mean_value += values[e] / (double)n;
+                const T *q = table + (int64_t)col[e] * stride;
+                for (int64_t k = 0; k < width; ++k) mean[k] += q[k];
+            }
+            for (int64_t k = 0; k < width; ++k) mean[k] /= n;
+        }
+        // H, or its transpose where entries are few; unknowns that fill the last vector have zeros
+        const bool few = n < width;
+        const int64_t rows = few ? width : n, unknowns = few ? n : width;
+        const int64_t size = (unknowns + n_lane - 1) / n_lane * n_lane;
+        std::fill(H.begin(), H.begin() + rows * size, 0.0);
+        std::fill(x.begin(), x.begin() + size, 0.0);
+        for (int64_t e = 0; e < n; ++e) {
+            const double residual = values[begin + e] - mean_value;
+            const T *q = table + (int64_t)col[begin + e] * stride;
+            if (few) {
+                for (int64_t k = 0; k < width; ++k) H[k * size + e] = q[k] - mean[k];
+                x[e] = residual;
+            } else {
+                double *h = H.data() + e * size;
+                for (int64_t k = 0; k < width; ++k) h[k] = q[k] - mean[k];
+                subtract(width, -residual, h, x.data());
+            }
+        }
+        gram(0, rows, every.data(), H.data(), size, size, sums.data());
+        for (int64_t k = 0; k < size; ++k) sums[k * size + k] += strength;
+        factor(size, sums.data());
+        substitute(size, sums.data(), x.data());
+        for (int64_t k = 0; k < width; ++k) {
+            w[k] = few ? dot(n, H.data() + k * size, x.data()) : x[k];
+            out[row * width + k] = (T)w[k];
+        }
+        bias[row] = (T)(mean_value - dot(width, w.data(), mean.data()));
+    }
+}
+
+EACH_PROCESSOR void regression_rows_f32(int64_t first, int64_t last, const int64_t *crow, const int32_t *col,
+                                        const float *values, const float *table, int64_t stride, int64_t width,
+                                        double strength, bool intercept, float *out, float *bias) {
+    regression_rows(first, last, crow, col, values, table, stride, width, strength, intercept, out, bias);
+}
+EACH_PROCESSOR void regression_rows_f64(int64_t first, int64_t last, const int64_t *crow, const int32_t *col,
+                                        const double *values, const double *table, int64_t stride, int64_t width,
+                                        double strength, bool intercept, double *out, double *bias) {
+    regression_rows(first, last, crow, col, values, table, stride, width, strength, intercept, out, bias);
 }
 
 // ---- draws of vectors from their posteriors -----------------------------------------------------------------------
@@ -896,42 +1010,32 @@ EACH_PROCESSOR int64_t above(const float *scores, int64_t n, float bound, int32_
 }  // namespace
 
 // of the arguments below: that of kernels.py must be the same
-EXPORT int hyvae_version() { return 6; }
+EXPORT int hyvae_version() { return 7; }
 
 // ---- what Python calls ---------------------------------------------------------------------------------------------
 
-// Tables that outgrow the caches are read a block of columns at a time, by all rows in turn: each of their rows then comes
-// from memory once, where gathering row by row would fetch it for each entry anew.  Columns should ascend in each row.
 #define PRODUCT(NAME, T)                                                                                               \
     EXPORT void NAME(int64_t n_rows, int64_t n_cols, const int64_t *crow, const int32_t *col, const int32_t *order,    \
                      const T *values, const T *values2, const T *table, const T *table2, int64_t width,                \
                      int64_t stride, T *out, T *out2, int64_t out_stride, int threads) {                               \
         const Product<T> p{crow, col, order, values, values2, table, table2, width, stride, out, out2, out_stride};    \
-        const int64_t column = width * (int64_t)sizeof(T) * (table2 ? 2 : 1), blocks = n_cols * column / kBlock;       \
-        if (blocks < 3 || crow[n_rows] < std::max(kVisit * n_rows * blocks, kReuse * n_cols)) {                        \
-            over_rows(n_rows, crow, width, threads, [&](int64_t a, int64_t b) { product_rows_##T(p, a, b); });         \
-            return;                                                                                                    \
-        }                                                                                                              \
-        std::vector<int64_t> done(crow, crow + n_rows);                                                                \
-        for (int64_t block = 1; block <= blocks; ++block) {                                                            \
-            const int64_t limit = n_cols * block / blocks;                                                             \
-            over_rows(n_rows, crow, width, threads, [&](int64_t a, int64_t b) {                                        \
-                product_columns_##T(p, a, b, limit, done.data());                                                      \
-            });                                                                                                        \
-        }                                                                                                              \
+        const Tiles tiles = tiles_of<T>(n_rows, n_cols, crow, width * (table2 ? 2 : 1));                               \
+        over_rows(n_rows, crow, width, threads, [&](int64_t a, int64_t b) {                                            \
+            product_rows_##T(p, a, b, n_cols, tiles);                                                                  \
+        });                                                                                                            \
     }
-#define product_columns_float product_columns_f32
-#define product_columns_double product_columns_f64
 #define product_rows_float product_rows_f32
 #define product_rows_double product_rows_f64
 PRODUCT(hyvae_product_f32, float)
 PRODUCT(hyvae_product_f64, double)
 
 #define SAMPLE(NAME, T)                                                                                                \
-    EXPORT void NAME(int64_t n_rows, const int64_t *crow, const int32_t *col, const T *left, int64_t left_stride,      \
-                     const T *right, int64_t right_stride, int64_t width, T *out, int threads) {                       \
+    EXPORT void NAME(int64_t n_rows, int64_t n_cols, const int64_t *crow, const int32_t *col, const T *left,           \
+                     int64_t left_stride, const T *right, int64_t right_stride, int64_t width, T *out, int threads) {  \
+        const Sample<T> x{crow, col, left, right, left_stride, right_stride, width, out};                              \
+        const Tiles tiles = tiles_of<T>(n_rows, n_cols, crow, width);                                                  \
         over_rows(n_rows, crow, width, threads, [&](int64_t a, int64_t b) {                                            \
-            sample_rows_##T(a, b, crow, col, left, left_stride, right, right_stride, width, out);                      \
+            sample_rows_##T(x, a, b, n_cols, tiles);                                                                   \
         });                                                                                                            \
     }
 #define sample_rows_float sample_rows_f32
@@ -950,6 +1054,19 @@ SAMPLE(hyvae_sample_f64, double)
 #define ridge_rows_double ridge_rows_f64
 RIDGE(hyvae_ridge_f32, float)
 RIDGE(hyvae_ridge_f64, double)
+
+#define REGRESSIONS(NAME, T)                                                                                           \
+    EXPORT void NAME(int64_t n_rows, const int64_t *crow, const int32_t *col, const T *values, const T *table,         \
+                     int64_t stride, int64_t width, double strength, int64_t intercept, T *out, T *bias,               \
+                     int threads) {                                                                                    \
+        over_rows(n_rows, crow, width * width, threads, [&](int64_t a, int64_t b) {                                    \
+            regression_rows_##T(a, b, crow, col, values, table, stride, width, strength, intercept != 0, out, bias);   \
+        });                                                                                                            \
+    }
+#define regression_rows_float regression_rows_f32
+#define regression_rows_double regression_rows_f64
+REGRESSIONS(hyvae_regressions_f32, float)
+REGRESSIONS(hyvae_regressions_f64, double)
 
 EXPORT void hyvae_draw_rows(int64_t n_rows, const int64_t *crow, const int32_t *col, const float *values,
                             const float *table, int64_t width, const float *precision,
@@ -1145,17 +1262,27 @@ EXPORT void hyvae_rmsprop_rows(int64_t n, const int64_t *rows, const int64_t *cr
                                int64_t stride, float *weight, float *square, int32_t *latest, int64_t step, float alpha,
                                float rate, float epsilon, float penalty, int threads) {
     over_rows(n, crow, width, threads, [&](int64_t a, int64_t b) {
-        std::vector<float> gradient(width);
-        // no stride between the rows of the result: each is written over the one before
-        const Product<float> p{crow, col, order, values, nullptr, left, nullptr, width, stride, gradient.data(), nullptr, 0};
-        for (int64_t i = a; i < b; ++i) {
-            product_rows_f32(p, i, i + 1);
-            const int64_t row = rows[i];
-            const float decay = std::pow(alpha, (float)(step - latest[row]));
-            rmsprop_row(width, gradient.data(), weight + row * width, square + row * width, decay, alpha, rate, epsilon,
-                        penalty);
-            latest[row] = (int32_t)step;
+        const int64_t strip = std::min(width, kStrip / (int64_t)sizeof(float));
+        std::vector<float> gradient(strip);
+        for (int64_t j = 0; j < width; j += strip) {
+            const int64_t piece = std::min(strip, width - j);
+            // no stride between the rows of the result: each is written over the one before
+            const Product<float> p{crow,  col,    order,           values,  nullptr, left + j, nullptr,
+                                   piece, stride, gradient.data(), nullptr, 0};
+            for (int64_t i = a; i < b; ++i) {
+                const int64_t next = rows[std::min(i + 1, b - 1)] * width + j;
+                for (int64_t k = 0; k < piece; k += kLane / (int64_t)sizeof(float)) {
+                    __builtin_prefetch(weight + next + k, 1);
+                    __builtin_prefetch(square + next + k, 1);
+                }
+                product_row_f32(p, i);
+                const int64_t row = rows[i], place = row * width + j;
+                const float decay = std::pow(alpha, (float)(step - latest[row]));
+                rmsprop_row(piece, gradient.data(), weight + place, square + place, decay, alpha, rate, epsilon,
+                            penalty);
+            }
         }
+        for (int64_t i = a; i < b; ++i) latest[rows[i]] = (int32_t)step;
     });
 }
 

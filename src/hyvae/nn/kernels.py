@@ -27,7 +27,7 @@ from torch.nn.functional import pad
 
 VARIABLE = "HYVAE_KERNELS"
 # of the functions' arguments: that of _kernels.cpp must be the same
-_VERSION = 6
+_VERSION = 7
 # the low 32 bits
 _HALF = (1 << 32) - 1
 _GATHER_CHUNK = 1 << 16
@@ -37,10 +37,12 @@ _SIGNATURES = {
     # i: int64, p: pointer (or null), f: float, d: double, u: uint64, v: uint32, t: threads
     "product_f32": "iippppppp" + "iippi" + "t",
     "product_f64": "iippppppp" + "iippi" + "t",
-    "sample_f32": "ipppipiipt",
-    "sample_f64": "ipppipiipt",
+    "sample_f32": "iipppipiipt",
+    "sample_f64": "iipppipiipt",
     "ridge_f32": "ippppiidpt",
     "ridge_f64": "ippppiidpt",
+    "regressions_f32": "ippppiidippt",
+    "regressions_f64": "ippppiidippt",
     "draw_rows": "ippppippppppt",
     "draw_table": "ipppppippppp" + "t",
     "probit_rows": "iipppipiipippppp" + "ipt",
@@ -229,6 +231,7 @@ def _sample(crow: Tensor, col: Tensor, left: Tensor, right: Tensor) -> Tensor:
         out = left.new_empty(len(col))
         _compiled[f"sample_{_SUFFIX[left.dtype]}"](
             len(crow) - 1,
+            len(right),
             crow.data_ptr(),
             col.data_ptr(),
             left.data_ptr(),
@@ -297,6 +300,23 @@ def _regressions(
 ) -> tuple[Tensor, Tensor]:
     n_rows = len(crow) - 1
     outputs, bias = table.new_zeros(n_rows, table.shape[1]), table.new_zeros(n_rows)
+    if _by_kernel(values, table, types=_FLOATS):
+        table = _rows_together(table)
+        _compiled[f"regressions_{_SUFFIX[table.dtype]}"](
+            n_rows,
+            crow.data_ptr(),
+            col.data_ptr(),
+            values.data_ptr(),
+            table.data_ptr(),
+            table.stride(0),
+            table.shape[1],
+            strength,
+            intercept,
+            outputs.data_ptr(),
+            bias.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return outputs, bias
     for row, (begin, end) in enumerate(pairwise(crow.tolist())):
         if begin == end:
             continue
