@@ -28,9 +28,9 @@ namespace {
 
 constexpr int kLane = 64;        // bytes of a vector
 constexpr int kAhead = 12;       // entries between a prefetch and its use: measured
-// A table of more bytes than kLarge is read a tile at a time, to stay in the caches: kStrip bytes of each row, and as
-// many rows as make kBlock bytes. All measured.
-constexpr int64_t kLarge = 12 << 20, kStrip = 2 << 10, kBlock = 1 << 19;
+// A table of more bytes than kLarge is read a tile at a time, to stay in the caches: as many rows as make kBlock bytes,
+// or of wide rows kStrip bytes each and as many as make kTile. All measured.
+constexpr int64_t kLarge = 12 << 20, kBlock = 4 << 20, kStrip = 2 << 10, kTile = 1 << 20;
 constexpr int64_t kVisit = 4;    // entries a row of the matrix must have in a tile, and
 constexpr int64_t kReuse = 16;   // entries a row of the table must have, for that to bring more than it costs
 constexpr int kChunks = 8;       // pieces of work a thread, so that none waits long for the last
@@ -104,10 +104,12 @@ struct Tiles {
 };
 template <typename T>
 Tiles tiles_of(int64_t n_rows, int64_t n_cols, const int64_t *crow, int64_t width) {
-    const int64_t nnz = crow[n_rows] - crow[0], strip = kStrip / (int64_t)sizeof(T);
-    if (n_cols * width * (int64_t)sizeof(T) <= kLarge || nnz < kReuse * n_cols) return {width, 1};
-    const int64_t blocks = std::min(n_cols * kStrip / kBlock, nnz / (kVisit * n_rows));
-    return {strip, std::max<int64_t>(blocks, 1)};
+    const int64_t nnz = crow[n_rows] - crow[0], row = width * (int64_t)sizeof(T);
+    if (n_cols * row <= kLarge || nnz < kReuse * n_cols) return {width, 1};
+    const bool wide = row > kStrip;
+    const int64_t wanted = wide ? n_cols * kStrip / kTile : n_cols * row / kBlock;
+    const int64_t blocks = std::max<int64_t>(1, std::min(wanted, nnz / (kVisit * n_rows)));
+    return {wide ? kStrip / (int64_t)sizeof(T) : width, blocks};
 }
 
 // ---- sparse times dense ----------------------------------------------------------------------------------------
@@ -698,7 +700,7 @@ struct Means {
     const Cell *curves;
 };
 constexpr int kSums = 8;    // items whose sums are in registers
-constexpr int kTile = 16;   // items that a draw's codes and curve share the first cache with: measured
+constexpr int kItems = 16;  // items that a draw's codes and curve share the first cache with: measured
 
 template <int L>
 INLINE void mean_levels(const Means &x, int64_t first, int64_t last, int people, int64_t n_items, float *out) {
@@ -706,11 +708,11 @@ INLINE void mean_levels(const Means &x, int64_t first, int64_t last, int people,
     constexpr int n = kSums * L;
     const int64_t offset = x.width - 1;
     const float end = (float)x.cells, most = end - 0.5f;
-    float total[kTile * L], score[n], beyond[n];
+    float total[kItems * L], score[n], beyond[n];
     int32_t cell[n];
     Cell found[n];
-    for (int64_t tile = first; tile < last; tile += kTile) {
-        const int64_t sums = (std::min<int64_t>(kTile, last - tile) + kSums - 1) / kSums;
+    for (int64_t tile = first; tile < last; tile += kItems) {
+        const int64_t sums = (std::min<int64_t>(kItems, last - tile) + kSums - 1) / kSums;
         std::fill(total, total + sums * n, 0.0f);
         for (int64_t s = 0; s < x.samples; ++s) {
             const Lanes *code = reinterpret_cast<const Lanes *>(x.codes + s * x.width * L);
@@ -740,7 +742,7 @@ INLINE void mean_levels(const Means &x, int64_t first, int64_t last, int people,
                 for (int i = 0; i < n; ++i) of_part[i] += found[i].value + beyond[i] * found[i].slope;
             }
         }
-        for (int64_t i = 0; i < std::min<int64_t>(kTile, last - tile); ++i) {
+        for (int64_t i = 0; i < std::min<int64_t>(kItems, last - tile); ++i) {
             for (int p = 0; p < people; ++p) out[p * n_items + tile + i] = total[i * L + p] / (float)x.samples;
         }
     }
