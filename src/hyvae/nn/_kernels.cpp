@@ -31,6 +31,7 @@ constexpr int kAhead = 12;       // entries between a prefetch and its use: meas
 // A table of more bytes than kLarge is read a tile at a time, to stay in the caches: as many rows as make kBlock bytes,
 // or of wide rows kStrip bytes each and as many as make kTile. All measured.
 constexpr int64_t kLarge = 12 << 20, kBlock = 4 << 20, kStrip = 2 << 10, kTile = 1 << 20;
+constexpr int64_t kAll = std::numeric_limits<int64_t>::max();
 constexpr int64_t kVisit = 4;    // entries a row of the matrix must have in a tile, and
 constexpr int64_t kReuse = 16;   // entries a row of the table must have, for that to bring more than it costs
 constexpr int kChunks = 8;       // pieces of work a thread, so that none waits long for the last
@@ -96,20 +97,47 @@ void over_range(int64_t n, int64_t work, int threads, F f) {
     for (int64_t piece = 0; piece < pieces; ++piece) f(n * piece / pieces, n * (piece + 1) / pieces);
 }
 
-// How a table is read by the entries of a sparse matrix: in strips of its rows' width, each a block of rows at a time,
-// so that a row of the table comes from memory once for all its entries. Columns should ascend in each row of the
-// matrix. Row by row, the whole width at once, where the table fits the caches or is not wanted often enough.
-struct Tiles {
-    int64_t strip, blocks;
+// A part of a table, of which the entries of a sparse matrix want rows: columns from .. to, of the rows below `limit`
+// that no tile before had.
+struct Tile {
+    int64_t from, to, limit;
+    bool first;  // of these columns
 };
-template <typename T>
-Tiles tiles_of(int64_t n_rows, int64_t n_cols, const int64_t *crow, int64_t width) {
-    const int64_t nnz = crow[n_rows] - crow[0], row = width * (int64_t)sizeof(T);
-    if (n_cols * row <= kLarge || nnz < kReuse * n_cols) return {width, 1};
-    const bool wide = row > kStrip;
-    const int64_t wanted = wide ? n_cols * kStrip / kTile : n_cols * row / kBlock;
-    const int64_t blocks = std::max<int64_t>(1, std::min(wanted, nnz / (kVisit * n_rows)));
-    return {wide ? kStrip / (int64_t)sizeof(T) : width, blocks};
+
+// f(a, b, tile, done) for the tiles of a table, by row ranges a .. b of the sparse matrix; `done` says how far each
+// row's entries are used. Strip by strip of its rows' width, each a block of rows at a time, so that a row of the table
+// comes from memory once for all its entries; all of it is one tile where it fits the caches or is not wanted often
+// enough. Columns should ascend in each row of the matrix.
+template <typename F>
+void over_tiles(int64_t n_rows, int64_t n_cols, const int64_t *crow, int64_t width, int64_t bytes, int threads, F f) {
+    const int64_t nnz = crow[n_rows] - crow[0], row = width * bytes;
+    int64_t strip = width, blocks = 1;
+    if (n_cols * row > kLarge && nnz >= kReuse * n_cols) {
+        const bool wide = row > kStrip;
+        if (wide) strip = kStrip / bytes;
+        blocks = std::min(wide ? n_cols * kStrip / kTile : n_cols * row / kBlock, nnz / (kVisit * n_rows));
+        blocks = std::max<int64_t>(1, blocks);
+    }
+    over_rows(n_rows, crow, width, threads, [&](int64_t a, int64_t b) {
+        std::vector<int64_t> done(b - a);
+        int64_t j = 0;
+        do {  // once where there is no width at all
+            std::copy(crow + a, crow + b, done.begin());
+            for (int64_t block = 1; block <= blocks; ++block) {
+                const int64_t limit = block == blocks ? kAll : n_cols * block / blocks;
+                const Tile tile{j, std::min(j + strip, width), limit, block == 1};
+                f(a, b, tile, done.data());
+            }
+            j += strip;
+        } while (j < width);
+    });
+}
+
+// The first entry from `begin` on that is not in the tile.
+INLINE int64_t leave(const Tile &tile, const int32_t *col, int64_t begin, int64_t end) {
+    if (tile.limit == kAll) return end;
+    while (begin < end && col[begin] < tile.limit) ++begin;
+    return begin;
 }
 
 // ---- sparse times dense ----------------------------------------------------------------------------------------
@@ -172,30 +200,23 @@ INLINE void both_strip(int64_t begin, int64_t end, const int32_t *col, const int
     for (int k = 0; k < N; ++k) at(out + k * n) = sum[k], at(out2 + k * n) = sum2[k];
 }
 
-// The first entry from `begin` on whose column is not below `limit`.
-INLINE int64_t up_to(const int32_t *col, int64_t begin, int64_t end, int64_t limit) {
-    while (begin < end && col[begin] < limit) ++begin;
-    return begin;
-}
-
 template <typename T>
 struct Product {
     const int64_t *crow;
     const int32_t *col, *order;
     const T *values, *values2, *table, *table2;
-    int64_t width, stride;  // of a table row
+    int64_t stride;  // of a table row
     T *out, *out2;
     int64_t out_stride;
 };
 
-// Some of a row's entries, onto what there is (`add`) or afresh.
+// Some of a row's entries, for columns j .. to, onto what there is (`add`) or afresh.
 template <typename T>
-INLINE void product_row(const Product<T> &p, int64_t r, int64_t begin, int64_t end, bool add) {
+INLINE void product_row(const Product<T> &p, int64_t r, int64_t begin, int64_t end, int64_t j, int64_t to, bool add) {
     constexpr int n = Vector<T>::n;
     T *out = p.out + r * p.out_stride, *out2 = p.out2 ? p.out2 + r * p.out_stride : nullptr;
-    int64_t j = 0;
 #define STRIPS(N)                                                                                                      \
-    for (; j + N * n <= p.width; j += N * n) {                                                                         \
+    for (; j + N * n <= to;    j += N * n) {                                                                         \
         if (p.out2) both_strip<T, N>(begin, end, p.col, p.order, p.values, p.values2, p.table + j, p.stride, add,      \
                                      out + j, out2 + j);                                                               \
         else if (p.values2)                                                                                            \
@@ -209,7 +230,7 @@ INLINE void product_row(const Product<T> &p, int64_t r, int64_t begin, int64_t e
     STRIPS(4)
     STRIPS(1)
 #undef STRIPS
-    for (; j < p.width; ++j) {  // what is left of a width that is no multiple of a vector
+    for (; j < to; ++j) {  // what is left of a width that is no multiple of a vector
         T sum = add ? out[j] : 0, sum2 = add && p.out2 ? out2[j] : 0;
         for (int64_t e = begin; e < end; ++e) {
             const int64_t at_value = p.order ? p.order[e] : e, place = (int64_t)p.col[e] * p.stride + j;
@@ -223,40 +244,25 @@ INLINE void product_row(const Product<T> &p, int64_t r, int64_t begin, int64_t e
     }
 }
 
-// A tile at a time; `done` says where each row stands.
 template <typename T>
-INLINE void product_rows(const Product<T> &whole, int64_t first, int64_t last, int64_t n_cols, Tiles tiles) {
-    std::vector<int64_t> done(last - first);
-    for (int64_t j = 0; j < whole.width; j += tiles.strip) {
-        Product<T> p = whole;
-        p.width = std::min(tiles.strip, p.width - j);
-        p.table += j, p.out += j;
-        if (p.table2) p.table2 += j;
-        if (p.out2) p.out2 += j;
-        std::copy(p.crow + first, p.crow + last, done.begin());
-        for (int64_t block = 1; block <= tiles.blocks; ++block) {
-            const int64_t limit = n_cols * block / tiles.blocks;
-            for (int64_t r = first; r < last; ++r) {
-                const int64_t begin = done[r - first], stop = p.crow[r + 1];
-                const int64_t end = block == tiles.blocks ? stop : up_to(p.col, begin, stop, limit);
-                if (end > begin || block == 1) product_row(p, r, begin, end, block > 1);
-                done[r - first] = end;
-            }
-        }
+INLINE void product_tile(const Product<T> &p, int64_t first, int64_t last, const Tile &tile, int64_t *done) {
+    for (int64_t r = first; r < last; ++r) {
+        const int64_t begin = done[r - first], end = leave(tile, p.col, begin, p.crow[r + 1]);
+        if (end > begin || tile.first) product_row(p, r, begin, end, tile.from, tile.to, !tile.first);
+        done[r - first] = end;
     }
 }
 
-EACH_PROCESSOR void product_rows_f32(const Product<float> &p, int64_t first, int64_t last, int64_t n_cols,
-                                     Tiles tiles) {
-    product_rows(p, first, last, n_cols, tiles);
+EACH_PROCESSOR void product_tile_f32(const Product<float> &p, int64_t first, int64_t last, const Tile &tile,
+                                     int64_t *done) {
+    product_tile(p, first, last, tile, done);
 }
-EACH_PROCESSOR void product_rows_f64(const Product<double> &p, int64_t first, int64_t last, int64_t n_cols,
-                                     Tiles tiles) {
-    product_rows(p, first, last, n_cols, tiles);
+EACH_PROCESSOR void product_tile_f64(const Product<double> &p, int64_t first, int64_t last, const Tile &tile,
+                                     int64_t *done) {
+    product_tile(p, first, last, tile, done);
 }
-
-EACH_PROCESSOR void product_row_f32(const Product<float> &p, int64_t r) {
-    product_row(p, r, p.crow[r], p.crow[r + 1], false);
+EACH_PROCESSOR void product_row_f32(const Product<float> &p, int64_t r, int64_t from, int64_t to) {
+    product_row(p, r, p.crow[r], p.crow[r + 1], from, to, false);
 }
 
 // ---- dense times dense, at some positions ------------------------------------------------------------------------
@@ -307,34 +313,27 @@ struct Sample {
     const int64_t *crow;
     const int32_t *col;
     const T *left, *right;
-    int64_t left_stride, right_stride, width;
+    int64_t left_stride, right_stride;
     T *out;
 };
 
 template <typename T>
-INLINE void sample_rows(const Sample<T> &x, int64_t first, int64_t last, int64_t n_cols, Tiles tiles) {
-    std::vector<int64_t> done(last - first);
-    for (int64_t j = 0; j < x.width; j += tiles.strip) {
-        const int64_t width = std::min(tiles.strip, x.width - j);
-        std::copy(x.crow + first, x.crow + last, done.begin());
-        for (int64_t block = 1; block <= tiles.blocks; ++block) {
-            const int64_t limit = n_cols * block / tiles.blocks;
-            for (int64_t r = first; r < last; ++r) {
-                const int64_t begin = done[r - first], stop = x.crow[r + 1];
-                const int64_t end = block == tiles.blocks ? stop : up_to(x.col, begin, stop, limit);
-                const T *left = x.left + r * x.left_stride + j;
-                sample_row(begin, end, x.col, left, x.right + j, x.right_stride, width, j > 0, x.out);
-                done[r - first] = end;
-            }
-        }
+INLINE void sample_tile(const Sample<T> &x, int64_t first, int64_t last, const Tile &tile, int64_t *done) {
+    for (int64_t r = first; r < last; ++r) {
+        const int64_t begin = done[r - first], end = leave(tile, x.col, begin, x.crow[r + 1]);
+        const T *left = x.left + r * x.left_stride + tile.from, *right = x.right + tile.from;
+        sample_row(begin, end, x.col, left, right, x.right_stride, tile.to - tile.from, tile.from > 0, x.out);
+        done[r - first] = end;
     }
 }
 
-EACH_PROCESSOR void sample_rows_f32(const Sample<float> &x, int64_t first, int64_t last, int64_t n_cols, Tiles tiles) {
-    sample_rows(x, first, last, n_cols, tiles);
+EACH_PROCESSOR void sample_tile_f32(const Sample<float> &x, int64_t first, int64_t last, const Tile &tile,
+                                    int64_t *done) {
+    sample_tile(x, first, last, tile, done);
 }
-EACH_PROCESSOR void sample_rows_f64(const Sample<double> &x, int64_t first, int64_t last, int64_t n_cols, Tiles tiles) {
-    sample_rows(x, first, last, n_cols, tiles);
+EACH_PROCESSOR void sample_tile_f64(const Sample<double> &x, int64_t first, int64_t last, const Tile &tile,
+                                    int64_t *done) {
+    sample_tile(x, first, last, tile, done);
 }
 
 // ---- ridge regressions -------------------------------------------------------------------------------------------
@@ -1020,28 +1019,29 @@ EXPORT int hyvae_version() { return 7; }
     EXPORT void NAME(int64_t n_rows, int64_t n_cols, const int64_t *crow, const int32_t *col, const int32_t *order,    \
                      const T *values, const T *values2, const T *table, const T *table2, int64_t width,                \
                      int64_t stride, T *out, T *out2, int64_t out_stride, int threads) {                               \
-        const Product<T> p{crow, col, order, values, values2, table, table2, width, stride, out, out2, out_stride};    \
-        const Tiles tiles = tiles_of<T>(n_rows, n_cols, crow, width * (table2 ? 2 : 1));                               \
-        over_rows(n_rows, crow, width, threads, [&](int64_t a, int64_t b) {                                            \
-            product_rows_##T(p, a, b, n_cols, tiles);                                                                  \
-        });                                                                                                            \
+        const Product<T> p{crow, col, order, values, values2, table, table2, stride, out, out2, out_stride};           \
+        const int64_t bytes = (table2 ? 2 : 1) * (int64_t)sizeof(T);                                                   \
+        over_tiles(n_rows, n_cols, crow, width, bytes, threads,                                                        \
+                   [&](int64_t a, int64_t b, const Tile &tile, int64_t *done) {                                        \
+                       product_tile_##T(p, a, b, tile, done);                                                          \
+                   });                                                                                                 \
     }
-#define product_rows_float product_rows_f32
-#define product_rows_double product_rows_f64
+#define product_tile_float product_tile_f32
+#define product_tile_double product_tile_f64
 PRODUCT(hyvae_product_f32, float)
 PRODUCT(hyvae_product_f64, double)
 
 #define SAMPLE(NAME, T)                                                                                                \
     EXPORT void NAME(int64_t n_rows, int64_t n_cols, const int64_t *crow, const int32_t *col, const T *left,           \
                      int64_t left_stride, const T *right, int64_t right_stride, int64_t width, T *out, int threads) {  \
-        const Sample<T> x{crow, col, left, right, left_stride, right_stride, width, out};                              \
-        const Tiles tiles = tiles_of<T>(n_rows, n_cols, crow, width);                                                  \
-        over_rows(n_rows, crow, width, threads, [&](int64_t a, int64_t b) {                                            \
-            sample_rows_##T(x, a, b, n_cols, tiles);                                                                   \
-        });                                                                                                            \
+        const Sample<T> x{crow, col, left, right, left_stride, right_stride, out};                                     \
+        over_tiles(n_rows, n_cols, crow, width, sizeof(T), threads,                                                    \
+                   [&](int64_t a, int64_t b, const Tile &tile, int64_t *done) {                                        \
+                       sample_tile_##T(x, a, b, tile, done);                                                           \
+                   });                                                                                                 \
     }
-#define sample_rows_float sample_rows_f32
-#define sample_rows_double sample_rows_f64
+#define sample_tile_float sample_tile_f32
+#define sample_tile_double sample_tile_f64
 SAMPLE(hyvae_sample_f32, float)
 SAMPLE(hyvae_sample_f64, double)
 
@@ -1264,24 +1264,22 @@ EXPORT void hyvae_rmsprop_rows(int64_t n, const int64_t *rows, const int64_t *cr
                                int64_t stride, float *weight, float *square, int32_t *latest, int64_t step, float alpha,
                                float rate, float epsilon, float penalty, int threads) {
     over_rows(n, crow, width, threads, [&](int64_t a, int64_t b) {
-        const int64_t strip = std::min(width, kStrip / (int64_t)sizeof(float));
-        std::vector<float> gradient(strip);
-        for (int64_t j = 0; j < width; j += strip) {
-            const int64_t piece = std::min(strip, width - j);
-            // no stride between the rows of the result: each is written over the one before
-            const Product<float> p{crow,  col,    order,           values,  nullptr, left + j, nullptr,
-                                   piece, stride, gradient.data(), nullptr, 0};
+        std::vector<float> gradient(width);
+        // no stride between the rows of the result: each is written over the one before
+        const Product<float> p{crow, col, order, values, nullptr, left, nullptr, stride, gradient.data(), nullptr, 0};
+        const int64_t strip = kStrip / (int64_t)sizeof(float), line = kLane / (int64_t)sizeof(float);
+        for (int64_t from = 0; from < width; from += strip) {
+            const int64_t to = std::min(from + strip, width);
             for (int64_t i = a; i < b; ++i) {
-                const int64_t next = rows[std::min(i + 1, b - 1)] * width + j;
-                for (int64_t k = 0; k < piece; k += kLane / (int64_t)sizeof(float)) {
+                const int64_t row = rows[i] * width, next = rows[std::min(i + 1, b - 1)] * width;
+                for (int64_t k = from; k < to; k += line) {
                     __builtin_prefetch(weight + next + k, 1);
                     __builtin_prefetch(square + next + k, 1);
                 }
-                product_row_f32(p, i);
-                const int64_t row = rows[i], place = row * width + j;
-                const float decay = std::pow(alpha, (float)(step - latest[row]));
-                rmsprop_row(piece, gradient.data(), weight + place, square + place, decay, alpha, rate, epsilon,
-                            penalty);
+                product_row_f32(p, i, from, to);
+                const float decay = std::pow(alpha, (float)(step - latest[rows[i]]));
+                rmsprop_row(to - from, gradient.data() + from, weight + row + from, square + row + from, decay, alpha,
+                            rate, epsilon, penalty);
             }
         }
         for (int64_t i = a; i < b; ++i) latest[rows[i]] = (int32_t)step;
