@@ -72,14 +72,15 @@ def losses(by_data: Mapping[str, Curve]) -> Figure:
         axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.minorticks_off()
         at = plateau(curve.training)
+        right = at < 0.6 * curve.training[-1][0]  # on the left there is the fall itself
         axes.axvline(at, color=ORANGE, linestyle="--", linewidth=1)
         axes.annotate(
             f"99 % of the fall\nat epoch {at:g}",
             (at, 0.6),
             xycoords=("data", "axes fraction"),
-            xytext=(4 if at < curve.training[-1][0] / 2 else -4, 0),
+            xytext=(4 if right else -4, 0),
             textcoords="offset points",
-            ha="left" if at < curve.training[-1][0] / 2 else "right",
+            ha="left" if right else "right",
             va="top",
             fontsize=7.5,
             color=ORANGE,
