@@ -44,40 +44,37 @@ def both_ways(monkeypatch, operator, *arguments):
 
 
 @types
+@pytest.mark.parametrize(
+    ("n_cols", "width", "share"), [(1900, 1667, 0.12), (27_000, 120, 0.07)], ids=["wide rows", "many rows"]
+)
 class TestTablesBeyondTheCaches:
     """Read a tile at a time, the last of which is no whole one."""
 
-    N_ROWS, N_COLS, WIDTH = 300, 1900, 1667
+    N_ROWS = 300
 
-    @pytest.fixture
-    def entries(self):
-        return case(self.N_ROWS, self.N_COLS, share=0.12)
-
-    def test_product(self, monkeypatch, entries, dtype):
-        crow, col = entries
-        values, table = draw(len(col), dtype=dtype), draw(self.N_COLS, self.WIDTH, dtype=dtype)
+    def test_product(self, monkeypatch, n_cols, width, share, dtype):
+        crow, col = case(self.N_ROWS, n_cols, share)
+        values, table = draw(len(col), dtype=dtype), draw(n_cols, width, dtype=dtype)
         ours, theirs = both_ways(monkeypatch, kernels.product, crow, col, None, values, table)
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4 if dtype is torch.float32 else 1e-9)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-3 if dtype is torch.float32 else 1e-9)
         # entry after entry in each row, tiles or none: to the bit what rows of few entries give
         few = crow[:2], col[: crow[1]]
         assert torch.equal(ours[:1], kernels.product(*few, None, values[: crow[1]], table))
 
-    def test_pair_and_both(self, monkeypatch, entries, dtype):
-        crow, col = entries
+    def test_pair_and_both(self, monkeypatch, n_cols, width, share, dtype):
+        crow, col = case(self.N_ROWS, n_cols, share)
         seen = (torch.arange(len(col)) % 4 > 0).to(dtype)
-        values = draw(len(col), dtype=dtype) * seen
-        table = draw(self.N_COLS, self.WIDTH, dtype=dtype)
-        for arguments in ((kernels.product_pair, table, table.flip(0)), (kernels.product_both, table)):
-            operator, *tables = arguments
+        values, table = draw(len(col), dtype=dtype) * seen, draw(n_cols, width, dtype=dtype)
+        for operator, *tables in ((kernels.product_pair, table, table.flip(0)), (kernels.product_both, table)):
             torch.testing.assert_close(
                 *both_ways(monkeypatch, operator, crow, col, None, values, seen, *tables),
                 rtol=1e-5,
-                atol=1e-4 if dtype is torch.float32 else 1e-9,
+                atol=1e-3 if dtype is torch.float32 else 1e-9,
             )
 
-    def test_sample(self, monkeypatch, entries, dtype):
-        left, right = draw(self.N_ROWS, self.WIDTH, dtype=dtype), draw(self.N_COLS, self.WIDTH, dtype=dtype)
-        ours, theirs = both_ways(monkeypatch, kernels.sample, *entries, left, right)
+    def test_sample(self, monkeypatch, n_cols, width, share, dtype):
+        left, right = draw(self.N_ROWS, width, dtype=dtype), draw(n_cols, width, dtype=dtype)
+        ours, theirs = both_ways(monkeypatch, kernels.sample, *case(self.N_ROWS, n_cols, share), left, right)
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-3 if dtype is torch.float32 else 1e-9)
 
 

@@ -118,19 +118,18 @@ void over_tiles(int64_t n_rows, int64_t n_cols, const int64_t *crow, int64_t wid
         blocks = std::min(wide ? n_cols * kStrip / kTile : n_cols * row / kBlock, nnz / (kVisit * n_rows));
         blocks = std::max<int64_t>(1, blocks);
     }
-    over_rows(n_rows, crow, width, threads, [&](int64_t a, int64_t b) {
-        std::vector<int64_t> done(b - a);
-        int64_t j = 0;
-        do {  // once where there is no width at all
-            std::copy(crow + a, crow + b, done.begin());
-            for (int64_t block = 1; block <= blocks; ++block) {
-                const int64_t limit = block == blocks ? kAll : n_cols * block / blocks;
-                const Tile tile{j, std::min(j + strip, width), limit, block == 1};
-                f(a, b, tile, done.data());
-            }
-            j += strip;
-        } while (j < width);
-    });
+    std::vector<int64_t> done(n_rows);
+    int64_t from = 0;
+    do {  // once where there is no width at all
+        const int64_t to = std::min(from + strip, width);
+        std::copy(crow, crow + n_rows, done.begin());
+        for (int64_t block = 1; block <= blocks; ++block) {
+            const Tile tile{from, to, block == blocks ? kAll : n_cols * block / blocks, block == 1};
+            // all threads on one tile, so that each of them uses it for many rows
+            over_rows(n_rows, crow, to - from, threads, [&](int64_t a, int64_t b) { f(a, b, tile, done.data()); });
+        }
+        from = to;
+    } while (from < width);
 }
 
 // The first entry from `begin` on that is not in the tile.
@@ -216,7 +215,7 @@ INLINE void product_row(const Product<T> &p, int64_t r, int64_t begin, int64_t e
     constexpr int n = Vector<T>::n;
     T *out = p.out + r * p.out_stride, *out2 = p.out2 ? p.out2 + r * p.out_stride : nullptr;
 #define STRIPS(N)                                                                                                      \
-    for (; j + N * n <= to;    j += N * n) {                                                                         \
+    for (; j + N * n <= to; j += N * n) {                                                                              \
         if (p.out2) both_strip<T, N>(begin, end, p.col, p.order, p.values, p.values2, p.table + j, p.stride, add,      \
                                      out + j, out2 + j);                                                               \
         else if (p.values2)                                                                                            \
@@ -247,9 +246,9 @@ INLINE void product_row(const Product<T> &p, int64_t r, int64_t begin, int64_t e
 template <typename T>
 INLINE void product_tile(const Product<T> &p, int64_t first, int64_t last, const Tile &tile, int64_t *done) {
     for (int64_t r = first; r < last; ++r) {
-        const int64_t begin = done[r - first], end = leave(tile, p.col, begin, p.crow[r + 1]);
+        const int64_t begin = done[r], end = leave(tile, p.col, begin, p.crow[r + 1]);
         if (end > begin || tile.first) product_row(p, r, begin, end, tile.from, tile.to, !tile.first);
-        done[r - first] = end;
+        done[r] = end;
     }
 }
 
@@ -320,10 +319,10 @@ struct Sample {
 template <typename T>
 INLINE void sample_tile(const Sample<T> &x, int64_t first, int64_t last, const Tile &tile, int64_t *done) {
     for (int64_t r = first; r < last; ++r) {
-        const int64_t begin = done[r - first], end = leave(tile, x.col, begin, x.crow[r + 1]);
+        const int64_t begin = done[r], end = leave(tile, x.col, begin, x.crow[r + 1]);
         const T *left = x.left + r * x.left_stride + tile.from, *right = x.right + tile.from;
         sample_row(begin, end, x.col, left, right, x.right_stride, tile.to - tile.from, tile.from > 0, x.out);
-        done[r - first] = end;
+        done[r] = end;
     }
 }
 
