@@ -44,41 +44,6 @@ def both_ways(monkeypatch, operator, *arguments):
 
 
 @types
-@pytest.mark.parametrize(
-    ("n_cols", "width", "share"), [(1900, 1667, 0.12), (27_000, 120, 0.07)], ids=["wide rows", "many rows"]
-)
-class TestTablesBeyondTheCaches:
-    """Read a tile at a time, the last of which is no whole one."""
-
-    N_ROWS = 300
-
-    def test_product(self, monkeypatch, n_cols, width, share, dtype):
-        crow, col = case(self.N_ROWS, n_cols, share)
-        values, table = draw(len(col), dtype=dtype), draw(n_cols, width, dtype=dtype)
-        ours, theirs = both_ways(monkeypatch, kernels.product, crow, col, None, values, table)
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-3 if dtype is torch.float32 else 1e-9)
-        # entry after entry in each row, tiles or none: to the bit what rows of few entries give
-        few = crow[:2], col[: crow[1]]
-        assert torch.equal(ours[:1], kernels.product(*few, None, values[: crow[1]], table))
-
-    def test_pair_and_both(self, monkeypatch, n_cols, width, share, dtype):
-        crow, col = case(self.N_ROWS, n_cols, share)
-        seen = (torch.arange(len(col)) % 4 > 0).to(dtype)
-        values, table = draw(len(col), dtype=dtype) * seen, draw(n_cols, width, dtype=dtype)
-        for operator, *tables in ((kernels.product_pair, table, table.flip(0)), (kernels.product_both, table)):
-            torch.testing.assert_close(
-                *both_ways(monkeypatch, operator, crow, col, None, values, seen, *tables),
-                rtol=1e-5,
-                atol=1e-3 if dtype is torch.float32 else 1e-9,
-            )
-
-    def test_sample(self, monkeypatch, n_cols, width, share, dtype):
-        left, right = draw(self.N_ROWS, width, dtype=dtype), draw(n_cols, width, dtype=dtype)
-        ours, theirs = both_ways(monkeypatch, kernels.sample, *case(self.N_ROWS, n_cols, share), left, right)
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-3 if dtype is torch.float32 else 1e-9)
-
-
-@types
 @sizes
 @pytest.mark.parametrize("width", WIDTHS)
 class TestProducts:
@@ -124,22 +89,29 @@ class TestProducts:
 
 
 @types
-@pytest.mark.parametrize("width", [256, 200])
+# many rows of the table, and wide ones, which are read in strips
+@pytest.mark.parametrize(("n_cols", "width"), [(17_000, 256), (17_000, 200), (1_900, 1_667)])
 @pytest.mark.parametrize("ascending", [True, False])
-def test_products_with_a_table_that_outgrows_the_caches(monkeypatch, width, dtype, ascending):
-    crow, col = case(400, n_cols=17_000, share=0.06)
+def test_a_table_that_outgrows_the_caches(monkeypatch, n_cols, width, dtype, ascending):
+    crow, col = case(400, n_cols, share=0.1)
     if not ascending:  # slower, and as right
         col = col.flip(0)
         crow = len(col) - crow.flip(0)
     seen = (torch.arange(len(col)) % 4 > 0).to(dtype)
     values = draw(len(col), dtype=dtype) * seen
-    table, other = draw(17_000, width, dtype=dtype), draw(17_001, width, dtype=dtype)[1:]
+    table, other = draw(n_cols, width, dtype=dtype), draw(n_cols + 1, width, dtype=dtype)[1:]
     near = {"rtol": 1e-4, "atol": 1e-3 if dtype is torch.float32 else 1e-9}
-    torch.testing.assert_close(*both_ways(monkeypatch, kernels.product, crow, col, None, values, table), **near)
+    product = both_ways(monkeypatch, kernels.product, crow, col, None, values, table)
+    torch.testing.assert_close(*product, **near)
+    # entry after entry, as without tiles: to the bit what a row alone, of too few entries for them, gives
+    alone = kernels.product(crow[:2], col[: crow[1]], None, values[: crow[1]], table)
+    assert torch.equal(product[0][:1], alone)
     pair = both_ways(monkeypatch, kernels.product_pair, crow, col, None, values, seen, table, other)
     torch.testing.assert_close(*pair, **near)
     both = both_ways(monkeypatch, kernels.product_both, crow, col, None, values, seen, table)
     torch.testing.assert_close(*both, **near)
+    left = draw(400, width, dtype=dtype)
+    torch.testing.assert_close(*both_ways(monkeypatch, kernels.sample, crow, col, left, table), **near)
 
 
 @types
