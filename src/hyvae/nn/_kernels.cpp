@@ -1266,15 +1266,11 @@ EXPORT void hyvae_rmsprop_rows(int64_t n, const int64_t *rows, const int64_t *cr
         std::vector<float> gradient(width);
         // no stride between the rows of the result: each is written over the one before
         const Product<float> p{crow, col, order, values, nullptr, left, nullptr, stride, gradient.data(), nullptr, 0};
-        const int64_t strip = kStrip / (int64_t)sizeof(float), line = kLane / (int64_t)sizeof(float);
+        const int64_t strip = kStrip / (int64_t)sizeof(float);
         for (int64_t from = 0; from < width; from += strip) {
             const int64_t to = std::min(from + strip, width);
             for (int64_t i = a; i < b; ++i) {
-                const int64_t row = rows[i] * width, next = rows[std::min(i + 1, b - 1)] * width;
-                for (int64_t k = from; k < to; k += line) {
-                    __builtin_prefetch(weight + next + k, 1);
-                    __builtin_prefetch(square + next + k, 1);
-                }
+                const int64_t row = rows[i] * width;
                 product_row_f32(p, i, from, to);
                 const float decay = std::pow(alpha, (float)(step - latest[rows[i]]));
                 rmsprop_row(to - from, gradient.data() + from, weight + row + from, square + row + from, decay, alpha,
