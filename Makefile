@@ -6,13 +6,16 @@ BENCH_FLAGS ?=
 PAPER_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test slow bench paper lint types contracts check format lock clean
+.PHONY: demo test bits slow bench paper lint types contracts check format lock clean
 
 demo: .venv/.package ## train on the bundled films, evaluate, recommend by title, write a report
 	$(BIN)/hyvae demo $(DEMO_FLAGS)
 
 test: .venv/.dev ## all tests but the long ones, a file at a time on each core
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+
+bits: .venv/.dev ## what promises equal bits, under other instruction sets, alignments and threads
+	$(BIN)/python tools/same_bits.py
 
 slow: .venv/.dev ## the long tests: quality on the real data sets (needs HYVAE_DATA)
 	$(BIN)/pytest -m slow
@@ -34,7 +37,7 @@ types: .venv/.dev
 contracts: .venv/.dev ## who may import whom (docs/architecture.md)
 	$(BIN)/lint-imports
 
-check: test lint types contracts ## what a change must pass
+check: test bits lint types contracts ## what a change must pass
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hyvae.ratings import Ratings, Vocabulary
+from shifting import weights_shifted
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +23,13 @@ def data_folder() -> Path:
             pytest.fail("HYVAE_DATA is unset, and CI must test against the real data")
         pytest.skip("HYVAE_DATA is unset: no local copies of the data sets")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _weights_shifted() -> Iterator[None]:
+    """Where `make bits` asks for it, weights are saved as by a writer who does not align them."""
+    with weights_shifted(int(os.environ.get("HYVAE_TEST_SHIFT", "0"))):
+        yield
 
 
 _OF_CHROMIUM = [

@@ -231,6 +231,7 @@ class TestWithRatings:
         later = forgetful.with_ratings(of({109: {7: 1.0}}))
         assert later.fold_in({7: 3.0}).predict([7]) == pytest.approx(forgetful.fold_in({7: 3.0}).predict([7]))
 
+    @pytest.mark.bits
     @kinds
     def test_it_is_saved_and_loaded(self, extended, kind, tmp_path):
         extended[kind].save(tmp_path / "run")
@@ -471,6 +472,7 @@ class TestUpdate:
         with pytest.raises(DataError, match="ids are text"):
             model.update(string_ratings)
 
+    @pytest.mark.bits
     def test_the_same_seed_gives_the_same_bits(self, model, grown):
         one, other, third = (model.update(grown, seed=seed) for seed in (4, 4, 5))
         theirs = other.model.state_dict()
@@ -600,6 +602,7 @@ class TestWithoutUsers:
         assert models[kind].history.n_users == models[kind].model.n_users == 60
         assert models[kind].predict_table([106], [100])["fallback"].to_list() == [""]
 
+    @pytest.mark.bits
     @kinds
     def test_it_is_saved_and_loaded(self, forgetful, kind, tmp_path):
         forgetful[kind].save(tmp_path / "run")

@@ -103,6 +103,7 @@ class TestWithItems:
         kept = np.isin(extended.history.indices, old)
         assert extended.history.take(kept).values.tolist() == model.history.values.tolist()
 
+    @pytest.mark.bits
     def test_an_extended_model_is_saved_and_loaded(self, extended, tmp_path):
         extended.save(tmp_path / "run")
         loaded = HyVAE.load(tmp_path / "run")

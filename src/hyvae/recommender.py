@@ -138,14 +138,16 @@ class Recommender:
         start_from : Recommender, optional
             Begin at its weights instead of random ones; see `update`.
         seed : int
-            The same seed and thread count give the same weights, to the bit, on one machine's CPU.
+            The same seed gives the same weights, to the bit, with the same versions, threads and processor; on another
+            processor, the same up to rounding. What it depends on is in `provenance`.
         progress : bool, optional
             Show a progress bar; default: on a terminal.
         checkpoint : path, optional
             File that holds the state of training, replaced every `checkpoint_every` seconds (0: after every optimiser
             step). Ctrl-C and SIGTERM then stop after a step, with a last checkpoint. It stays when training ends.
         resume : bool
-            Go on from the checkpoint if there is one, to the same bits as without the stop; else it is replaced.
+            Go on from the checkpoint if there is one, else replace it. On the same machine, with the same threads, it
+            ends in the same bits as without the stop.
 
         Raises
         ------
@@ -1036,7 +1038,8 @@ def _load_state(module: RatingModel, prefix: str, weights: Mapping[str, torch.Te
     missing = {name for name in module.answering_state() if not name.endswith("shrinkage")} - set(state)
     if missing:
         raise RuntimeError(f"weights {prefix}{min(missing)} are missing")
-    # on the CPU the file's own pages are the weights: processes that load a run share one copy in memory
+    # on the CPU the file's own pages are the weights, aligned as torch's own memory is, so that answers are those of
+    # the model that was saved to the bit: processes that load a run share one copy in memory
     mapped = all(tensor.device == state[name].device for name, tensor in module.state_dict().items() if name in state)
     module.load_state_dict(state, strict=False, assign=mapped)
     module.eval()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import shutil
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hyvae.errors import RunError
 from hyvae.files import cannot_be_written, replace_folder, staged_folder
 from hyvae.nn import kernels
 from hyvae.ratings import Ratings, Vocabulary
+from hyvae.tensors import read_tensors, write_tensors
 
 SCHEMA = 1
 CONFIG = "config.json"
@@ -135,10 +134,9 @@ def check_target(path: str | Path) -> None:
 
 
 def _write_files(run: Run, folder: Path, with_history: bool) -> None:
-    save_file({key: tensor.cpu().contiguous() for key, tensor in run.weights.items()}, folder / "weights.safetensors")
+    with (folder / "weights.safetensors").open("wb") as file:
+        write_tensors(file, run.weights)
     _vocabulary_table(run).write_parquet(folder / "vocabulary.parquet")
-    # safetensors writes for the owner alone; a server's account must be able to read what the trainer's wrote
-    shutil.copymode(folder / "vocabulary.parquet", folder / "weights.safetensors")
     if with_history:
         _ratings_table(run.history).write_parquet(folder / "ratings.parquet")
     held_out = {name: part for name, part in run.held_out.items() if len(part)}
@@ -220,7 +218,7 @@ def _read_files(folder: Path, config: StoredConfig) -> Run:
         config=config,
         item_counts=of_items["ratings"].to_numpy(),
         encoded_items=encoded,
-        weights=load_file(folder / "weights.safetensors"),
+        weights=read_tensors(folder / "weights.safetensors")[0],
         history=history,
         held_out=held_out,
         curves=curves,
@@ -340,6 +338,7 @@ def provenance(
         "device": device,
         "threads": torch.get_num_threads(),
         "kernels": kernels.way(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "seconds": round(seconds, 3),
         "versions": {
             "python": platform.python_version(),

@@ -245,6 +245,7 @@ class AnswersContract:
 
     # -- the same again -------------------------------------------------------------------------------
 
+    @pytest.mark.bits
     def test_the_same_seed_gives_the_same_bits(self, fitted, parts):
         again = self.make().fit(*parts, seed=3)
         theirs = fitted.model.state_dict()
@@ -402,6 +403,7 @@ class ModelContract(AnswersContract):
 
     # -- keeping --------------------------------------------------------------------------------------
 
+    @pytest.mark.bits
     def test_a_loaded_model_answers_the_same(self, fitted, pairs, tmp_path):
         fitted.save(tmp_path / "run")
         loaded = Recommender.load(tmp_path / "run")
@@ -412,6 +414,7 @@ class ModelContract(AnswersContract):
         assert loaded.recommend(user) == fitted.recommend(user)
         assert loaded.recommend({100: 4.0, 109: 2.0}) == fitted.recommend({100: 4.0, 109: 2.0})
 
+    @pytest.mark.bits
     def test_a_model_that_is_saved_again_is_the_same(self, fitted, pairs, tmp_path):
         fitted.save(tmp_path / "one")
         Recommender.load(tmp_path / "one").save(tmp_path / "two")
@@ -492,6 +495,7 @@ class RankingContract(AnswersContract):
         assert min(rated.values()) < relevant_from(fitted.history.scale)
         assert not {line.item for line in fitted.recommend(user, fitted.history.n_items)} & set(rated)
 
+    @pytest.mark.bits
     def test_a_loaded_model_answers_the_same(self, fitted, tmp_path):
         fitted.save(tmp_path / "run")
         loaded = Recommender.load(tmp_path / "run")

@@ -241,6 +241,7 @@ class TestTurns:
         assert any(name.startswith("encoder.") for name in changed(steps[12][1], steps[20][2]))
         assert not any(name.startswith("earlier.") for name in changed(steps[12][1], steps[20][2]))
 
+    @pytest.mark.bits
     def test_any_checkpoint_goes_on_to_the_same_bits(self, parts, tmp_path, monkeypatch):
         def run(**arguments):
             model, plan = built(parts[0], batch_users=30)

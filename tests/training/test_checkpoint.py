@@ -12,12 +12,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from hyvae import BiasModel, HyVAE, Recommender
 from hyvae.errors import ConfigError, Interrupted, TrainingError
 from hyvae.models.hyvae import HyVAE as HyVAEModule
 from hyvae.models.settings import configure
+from hyvae.tensors import read_tensors
 from hyvae.training import Checkpointing, checkpoint_path, train
 from hyvae.training.checkpoint import Keeper, read_checkpoint
 from hyvae.training.trainer import OPTIMISERS, parameter_groups
@@ -105,6 +106,7 @@ class TestGoingOn:
     @pytest.mark.parametrize(
         ("name", "validation"), [*product(TRAININGS, [True]), *product(list(TRAININGS)[:4], [False])]
     )
+    @pytest.mark.bits
     def test_from_any_step_ends_in_the_same_bits(self, name, validation, parts, tmp_path, path, monkeypatch):
         training = TRAININGS[name]
         uninterrupted = run(training, parts, validation=validation)
@@ -184,7 +186,7 @@ def change(path, change_tensors, **changes):
 
     with safe_open(path, framework="pt") as file:
         content = json.loads(file.metadata()["checkpoint"])
-    tensors = change_tensors(load_file(path))
+    tensors = change_tensors(read_tensors(path)[0])
     text = json.dumps({**content, **changes})
     save_file(tensors, path, {"checkpoint": text, "checksum": checkpoint._checksum(text, tensors)})
 
@@ -215,17 +217,8 @@ class TestFile:
             content = json.loads(file.metadata()["checkpoint"])
         assert content["schema"] == 1
         assert content["place"] == {"epoch": 3, "done": 0, "step": 2, "sums": {}}
-        prefixes = {name.split(".")[0] for name in load_file(path)}
+        prefixes = {name.split(".")[0] for name in read_tensors(path)[0]}
         assert prefixes == {"model", "best", "optimiser", "random"}
-
-    def test_tensors_lie_at_multiples_of_their_size(self, path, stopped):
-        content = path.read_bytes()
-        size = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + size])
-        del header["__metadata__"]
-        assert size % 8 == 0
-        for entry in header.values():
-            assert entry["data_offsets"][0] % {"F32": 4, "U8": 1}[entry["dtype"]] == 0
 
     def test_nothing_else_is_left_beside_it(self, path, stopped):
         assert [file.name for file in path.parent.iterdir()] == ["run.checkpoint"]

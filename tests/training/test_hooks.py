@@ -184,6 +184,7 @@ class TestGoingOn:
         ("optimiser", "batch_users", "again"),
         [*((name, BATCH, False) for name in OPTIMISERS), ("adam", BATCH, True), ("rprop", None, False)],
     )
+    @pytest.mark.bits
     def test_from_within_any_phase_ends_in_the_same_bits(
         self, parts, tmp_path, monkeypatch, optimiser, batch_users, again
     ):

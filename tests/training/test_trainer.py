@@ -96,6 +96,7 @@ def sgd(monkeypatch):
 
 
 class TestReproducible:
+    @pytest.mark.bits
     @presets
     def test_the_same_seed_gives_the_same_bits(self, small_ratings, preset):
         assert same_bits(run(small_ratings, preset, seed=4)[0], run(small_ratings, preset, seed=4)[0])

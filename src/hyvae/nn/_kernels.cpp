@@ -16,7 +16,8 @@
 #include <omp.h>
 #endif
 
-#if defined(__x86_64__) && defined(__gnu_linux__)
+// HYVAE_ONE_LEVEL: tools/same_bits.py builds for the level that -march names, to test it on a better processor
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(HYVAE_ONE_LEVEL)
 #define EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
 #else
 #define EACH_PROCESSOR __attribute__((noinline))

@@ -2,7 +2,7 @@
 
 Each has two ways that give the same, up to rounding and to the order of equal scores: compiled from ``_kernels.cpp``
 for the CPU, and plain torch, for CUDA, for types that are not compiled, and for machines on which nothing could be.
-``HYVAE_KERNELS=torch`` chooses plain torch.
+``HYVAE_KERNELS=torch`` chooses plain torch; the path of a library, such as `tools/same_bits.py` builds, chooses that.
 
 A matrix is given by `crow` (n_rows + 1,) int64, the bounds of its compressed rows from 0 on, and `col` (nnz,) int32.
 `order` (nnz,) int32, where given, says for each entry where its value stands: for a transposed matrix, in the row order
@@ -81,20 +81,21 @@ _RESULTS = {"transpose": ctypes.c_int64, "hidden_entries": ctypes.c_int64, "kl":
 def _load() -> dict[str, Any]:
     """The compiled functions by name; none where they were not built, or are not wanted."""
     choice = os.environ.get(VARIABLE, "compiled")
-    if choice not in ("compiled", "torch"):
-        raise ValueError(f"{VARIABLE} must be 'compiled' or 'torch', got {choice!r}")
+    if choice not in ("compiled", "torch") and not os.path.isfile(choice):
+        raise ValueError(f"{VARIABLE} must be 'compiled', 'torch' or the path of a library, got {choice!r}")
     spec = importlib.util.find_spec("hyvae.nn._kernels")
-    if choice == "torch" or spec is None or spec.origin is None:
+    path = (None if spec is None else spec.origin) if choice == "compiled" else choice
+    if choice == "torch" or path is None:
         return {}
     try:
         # after torch, whose OpenMP the library then shares: two pools of spinning threads would fight over the cores
-        library = ctypes.CDLL(spec.origin)
+        library = ctypes.CDLL(path)
         fits = library.hyvae_version() == _VERSION
     except (OSError, AttributeError):
         fits = False
     if not fits:
         mend = "install hyvae again; until then plain torch computes, several times slower"
-        warnings.warn(f"{spec.origin} is of another version or machine: {mend}", stacklevel=2)
+        warnings.warn(f"{path} is of another version or machine: {mend}", stacklevel=2)
         return {}
     functions = {}
     for name, signature in _SIGNATURES.items():

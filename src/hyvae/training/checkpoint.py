@@ -15,10 +15,10 @@ import zlib
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from hyvae.errors import ConfigError, TrainingError
@@ -26,10 +26,9 @@ from hyvae.files import PART, cannot_be_written, written_whole
 from hyvae.models.base import Config, TrainingPlan
 from hyvae.nn import kernels
 from hyvae.ratings import Ratings
+from hyvae.tensors import as_bytes, read_tensors, write_tensors
 
 SCHEMA = 1
-_DTYPES = {torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.float16: "F16"}
-_DTYPES |= {torch.bfloat16: "BF16", torch.uint8: "U8", torch.bool: "BOOL"}
 _MOST_DIFFERENCES = 3
 
 logger = logging.getLogger(__name__)
@@ -199,6 +198,7 @@ class Keeper:
             "device": device,
             "threads": torch.get_num_threads(),
             "kernels": kernels.way(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
             **{package: version(package) for package in ("hyvae", "torch")},
         }
         self.latest = time.monotonic()
@@ -292,7 +292,7 @@ def write_checkpoint(path: Path, state: State, job: dict[str, Any], circumstance
     }
     text = json.dumps(content)
     with written_whole(path) as part, part.open("wb") as file:
-        _write_tensors(file, tensors, {"checkpoint": text, "checksum": _checksum(text, tensors)})
+        write_tensors(file, tensors, {"checkpoint": text, "checksum": _checksum(text, tensors)})
 
 
 def read_checkpoint(path: Path) -> tuple[State, dict[str, Any], dict[str, Any]]:
@@ -305,10 +305,9 @@ def read_checkpoint(path: Path) -> tuple[State, dict[str, Any], dict[str, Any]]:
     """
     mend = "remove it and train from the start"
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # clones: what safetensors gives may lie in the file itself, at any alignment
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        mapped, metadata = read_tensors(path)
+        # clones: training writes into them, and the file is replaced by the next checkpoint
+        tensors = {name: tensor.clone() for name, tensor in mapped.items()}
         text = metadata["checkpoint"]
         if metadata["checksum"] != _checksum(text, tensors):
             raise ValueError("its checksum does not fit")
@@ -360,30 +359,8 @@ def _unflat(tensors: Tensors, optimiser: dict[str, Any]) -> dict[str, Any]:
     return {"state": state, "param_groups": optimiser["param_groups"]}
 
 
-def _write_tensors(file: BinaryIO, tensors: Tensors, metadata: dict[str, str]) -> None:
-    """The safetensors format, tensor by tensor: the library's own writer picks its own temporary file, or copies all.
-
-    https://github.com/huggingface/safetensors#format
-    """
-    header: dict[str, Any] = {"__metadata__": metadata}
-    ordered = sorted(tensors.items(), key=lambda entry: (-entry[1].element_size(), entry[0]))
-    end = 0
-    for name, tensor in ordered:
-        start, end = end, end + tensor.nbytes
-        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    file.write(len(text).to_bytes(8, "little") + text)
-    for _, tensor in ordered:
-        file.write(_bytes(tensor))
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.reshape(-1).view(torch.uint8).numpy().data
-
-
 def _checksum(text: str, tensors: Tensors) -> str:
     value = zlib.crc32(text.encode())
     for name in sorted(tensors):
-        value = zlib.crc32(_bytes(tensors[name]), zlib.crc32(name.encode(), value))
+        value = zlib.crc32(as_bytes(tensors[name]), zlib.crc32(name.encode(), value))
     return f"{value:08x}"
