@@ -23,7 +23,7 @@ from pathlib import Path
 from driver import Run, machine, names_of
 from peers import versions_of
 
-MEASURES = ("roof", "epoch", "inference", "scaling", "reading", "accuracy")
+MEASURES = ("roof", "epoch", "inference", "scaling", "reading", "accuracy", "versions")
 RESULTS = Path(__file__).parent / "results"
 OURS = ("hyvae", "torch", "numpy", "scipy", "polars", "pandas", "pyarrow")
 
