@@ -46,7 +46,7 @@ def test_who_comes_first_is_answered_at_once_and_the_others_together():
     made.close()
 
 
-def test_a_refusal_is_one_questions_alone_and_a_failure_everyones():
+def test_a_refusal_is_one_questions_alone_and_so_is_a_failure():
     answering = Answering()
     answering.go.set()
     made, _ = batcher(answering)

@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import AfterValidator
 
 import hyvae
-from hyvae.serving import problems, schemas
+from hyvae.serving import limits, problems, schemas
 from hyvae.serving.guards import Guards, reader, writer
 from hyvae.serving.observing import Metrics, log
 from hyvae.serving.problems import responses
@@ -94,39 +94,39 @@ def _reading(service: Service) -> APIRouter:
     @routes.get("/model")
     async def model() -> schemas.Model:
         """What answers: the model, its scale, its sizes."""
-        return service.engine.describe()
+        return service.engine.description
 
-    @routes.post("/recommend")
-    async def recommend(ask: schemas.RecommendRequest) -> schemas.Recommendations:
+    @routes.post("/recommend", response_model=schemas.Recommendations)
+    async def recommend(ask: schemas.RecommendRequest) -> Response:
         """Recommend to a known user, or to someone given by their ratings."""
-        return await service.ask(ask)
+        return _answer(await service.ask(ask))
 
-    @routes.post("/recommend/batch")
-    async def recommend_batch(ask: schemas.RecommendBatch) -> schemas.RecommendationLists:
+    @routes.post("/recommend/batch", response_model=schemas.RecommendationLists)
+    async def recommend_batch(ask: schemas.RecommendBatch) -> Response:
         """Recommend to many at once."""
-        return schemas.RecommendationLists(results=await service.ask_all(ask.requests))
+        return _answer(await service.ask_all(ask.requests))
 
-    @routes.post("/predict")
-    async def predict(ask: schemas.PredictRequest) -> schemas.Predictions:
+    @routes.post("/predict", response_model=schemas.Predictions)
+    async def predict(ask: schemas.PredictRequest) -> Response:
         """Predict what a known user, or someone given by their ratings, would rate items."""
-        return await service.ask(ask)
+        return _answer(await service.ask(ask))
 
-    @routes.post("/predict/batch")
-    async def predict_batch(ask: schemas.PredictBatch) -> schemas.PredictionLists:
+    @routes.post("/predict/batch", response_model=schemas.PredictionLists)
+    async def predict_batch(ask: schemas.PredictBatch) -> Response:
         """Predict for many at once."""
-        return schemas.PredictionLists(results=await service.ask_all(ask.requests))
+        return _answer(await service.ask_all(ask.requests))
 
-    @routes.post("/predict/pairs")
-    async def predict_pairs(ask: schemas.PairsRequest) -> schemas.PairPredictions:
+    @routes.post("/predict/pairs", response_model=schemas.PairPredictions)
+    async def predict_pairs(ask: schemas.PairsRequest) -> Response:
         """Predict ratings of pairs of a known user and an item."""
-        return await service.pairs(ask)
+        return _answer(await service.pairs(ask))
 
-    @routes.post("/explain")
-    async def explain(ask: schemas.ExplainRequest) -> schemas.Explanation:
+    @routes.post("/explain", response_model=schemas.Explanation)
+    async def explain(ask: schemas.ExplainRequest) -> Response:
         """Which ratings of someone move the prediction of an item most."""
-        return await service.explain(ask)
+        return _answer(await service.explain(ask))
 
-    @routes.get("/items")
+    @routes.get("/items", response_model=schemas.Items)
     async def items(
         query: Annotated[
             str,
@@ -134,24 +134,24 @@ def _reading(service: Service) -> APIRouter:
             AfterValidator(_searchable),
         ] = "",
         limit: Limit = 10,
-    ) -> schemas.Items:
+    ) -> Response:
         """Find items by title."""
         catalogue = service.engine.catalogue
-        return await service.aside(
-            lambda: catalogue.search(query, limit) if query.strip() else catalogue.popular(limit)
-        )
+        if not query.strip():
+            return _answer(await service.aside(lambda: catalogue.popular(limit), limits.SIMILAR))
+        return _answer(await service.aside(lambda: catalogue.search(query, limit), limits.SEARCH))
 
-    @routes.get("/items/{item:path}/similar")
-    async def similar(item: InAddress, limit: Limit = 10) -> schemas.SimilarItems:
+    @routes.get("/items/{item:path}/similar", response_model=schemas.SimilarItems)
+    async def similar(item: InAddress, limit: Limit = 10) -> Response:
         """Items that the model knows to be alike."""
         catalogue = service.engine.catalogue
-        return await service.aside(lambda: catalogue.similar(item, limit))
+        return _answer(await service.aside(lambda: catalogue.similar(item, limit), limits.SIMILAR))
 
-    @routes.get("/map")
-    async def item_map() -> schemas.Map:
+    @routes.get("/map", response_model=schemas.Map)
+    async def item_map() -> Response:
         """The most rated items in two dimensions."""
-        catalogue = service.engine.catalogue
-        return await service.aside(lambda: catalogue.map)
+        engine = service.engine
+        return _answer(await service.aside(lambda: engine.map_json, limits.SIMILAR))
 
     return routes
 
@@ -243,6 +243,11 @@ def _page() -> APIRouter:
         return FileResponse(PAGE / (name or "index.html"), media_type=_PAGE_FILES[name], headers=headers)
 
     return routes
+
+
+def _answer(content: bytes) -> Response:
+    """JSON that was written in another thread, so that a long answer does not hold up this one."""
+    return Response(content, media_type="application/json")
 
 
 def _searchable(query: str) -> str:

@@ -21,6 +21,21 @@ from hyvae.titles import ItemFinder, normalise
 MAPPED = 2_000
 
 
+class UnknownItem(Problem):
+    """No item has a name. Similar titles take a while to find, so `Catalogue.hinted` looks for them, once a request.
+
+    Parameters
+    ----------
+    name : int or str
+    detail : str
+    field : str
+    """
+
+    def __init__(self, name: Id, detail: str, field: str) -> None:
+        super().__init__(404, "unknown-item", detail, field=field)
+        self.name = name
+
+
 class Catalogue:
     """What is known of the items of a run.
 
@@ -43,16 +58,24 @@ class Catalogue:
 
         Raises
         ------
-        Problem
-            404, with titles that are close.
+        UnknownItem
+            404.
         """
         index = self._index_of.get(name)
         if index is not None:
             return index
         try:
-            return int(self._finder.indices([name])[0])
+            return int(self._finder.indices([name], hints=False)[0])
         except DataError as error:
-            raise Problem(404, "unknown-item", str(error), field=field) from error
+            raise UnknownItem(name, str(error), field) from error
+
+    def hinted(self, unknown: UnknownItem) -> UnknownItem:
+        """The same problem, with titles that are close."""
+        try:
+            self._finder.indices([unknown.name])
+        except DataError as error:
+            unknown.detail = str(error)
+        return unknown
 
     def indices(self, names: Sequence[Id], field: str) -> NDArray[np.int64]:
         """Indices of several, as `index`; the problem names the place in the field."""

@@ -14,6 +14,8 @@ from hyvae.uncertainty import Evidence
 # of a list that is to be diverse: the best so many times its length are chosen from
 POOL = 10
 LEAST_POOL = 100
+# or each of a long list's many comparisons would be with thousands
+MOST_POOL = 1_000
 
 
 def choose(
@@ -51,7 +53,7 @@ def choose(
     candidates = np.flatnonzero(allowed)
     if ask.max_sd is not None:
         candidates = candidates[_deviation(scores[candidates], evidence, recommender) <= ask.max_sd]
-    size = ask.n if ask.diversity == 0 else max(POOL * ask.n, LEAST_POOL)
+    size = ask.n if ask.diversity == 0 else min(max(POOL * ask.n, LEAST_POOL), MOST_POOL)
     if len(candidates) > size:
         candidates = candidates[np.argpartition(-scores[candidates], size - 1)[:size]]
     # ties by place in the catalogue, as everywhere

@@ -130,6 +130,21 @@ class Engine:
         """A user's id as this run has it: digits in a path are the integer, where ids are integers."""
         return self.history.users.parse(user) if isinstance(user, str) else user
 
+    def fits(self, user: Id) -> bool:
+        """Whether an id is of the run's type: text, or an integer of 64 bits."""
+        if not self.history.users.is_integer:
+            return isinstance(user, str)
+        return isinstance(user, int) and -(2**63) <= user < 2**63
+
+    def user_index(self, user: Id) -> int:
+        """Row of a user in the run's history, −1 where there is none."""
+        return int(self.history.users.index([user])[0]) if self.fits(user) else -1
+
+    def history_of(self, user: Id | None) -> int:
+        """How many ratings the run has of a user."""
+        index = -1 if user is None else self.user_index(self.user_id(user))
+        return 0 if index < 0 else int(self.history.indptr[index + 1] - self.history.indptr[index])
+
     def person(self, who: schemas.Who, known: Known) -> Person:
         """Whom a question is about.
 
@@ -167,7 +182,7 @@ class Engine:
             404 where nothing is.
         """
         user = self.user_id(user)
-        index = int(self.history.users.index([user])[0])
+        index = self.user_index(user)
         told = known.ratings.get(user, {})
         if (index < 0 or user in known.forgotten) and not told:
             raise Problem(
@@ -359,7 +374,13 @@ class Engine:
         someone = self._people([Person(np.empty(0, np.int64), np.empty(0, np.float32))])
         return someone.score_parts(0, np.zeros(1, np.int64)) is not None
 
-    def describe(self) -> schemas.Model:
+    @cached_property
+    def map_json(self) -> str:
+        """The map as it is sent."""
+        return self.catalogue.map.model_dump_json()
+
+    @cached_property
+    def description(self) -> schemas.Model:
         """What answers."""
         recommender, history = self.recommender, self.history
         levels = np.unique(history.values)

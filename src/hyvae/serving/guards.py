@@ -7,7 +7,8 @@ import hmac
 import random
 import time
 from collections import OrderedDict
-from ipaddress import ip_address, ip_network
+from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -15,6 +16,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hyvae.serving import limits
+from hyvae.serving.fairness import Asker, QueueFullError, Shares, Turns, asking, network_of
 from hyvae.serving.observing import Metrics, log
 from hyvae.serving.problems import Problem
 from hyvae.serving.settings import Settings
@@ -36,6 +39,14 @@ _HEADERS = [
     }.items()
 ]
 _MOST_ADDRESSES = 10_000
+#: bytes of a body that needs no turn: what it is parsed to is small beside what a connection takes
+_SMALL = 16_384
+#: bytes of larger bodies that are parsed at the same time
+_PARSED = 262_144
+#: seconds that a refusal of who asks too often waits at most
+_REFUSAL_WAITS = 0.5
+#: monitors ask so many times less often than others may
+_WATCHED_LESS = 10
 _bearer = HTTPBearer(auto_error=False, description="token of the service")
 
 
@@ -84,6 +95,49 @@ class RateLimit:
             self._buckets.popitem(last=False)
         return max(0.0, short / self.rate)
 
+    def charge(self, address: str, tokens: float) -> None:
+        """Take more, for what a request turned out to ask for: the next ones wait until that is paid back."""
+        if address in self._buckets:
+            left, then = self._buckets[address]
+            self._buckets[address] = (left - tokens, then)
+
+
+class _Request:
+    """A request on its way: how it was answered, and what it holds until it is.
+
+    Parameters
+    ----------
+    asker : Asker
+    """
+
+    def __init__(self, asker: Asker, scope: Scope) -> None:
+        self.asker = asker
+        self.connection: Any = scope.get("hyvae.connection")
+        # no secret: the system's random numbers would let another thread run, and this answer wait for it
+        self.id = f"{random.getrandbits(128):032x}"
+        self.status = 0
+        self.gone = False
+        self.held = 0.0
+        self.turn = 0.0
+
+    def watch(self) -> None:
+        """Stop this task when the client is gone: nobody would read what it computes."""
+        if self.connection is None:
+            return
+        task = asyncio.current_task()
+
+        def on_gone() -> None:
+            self.gone = True
+            if task is not None:
+                task.cancel()
+
+        self.connection.on_gone = on_gone
+
+    def unwatch(self) -> None:
+        """It has been answered."""
+        if self.connection is not None:
+            self.connection.on_gone = None
+
 
 class Guards:
     """ASGI middleware around the whole application.
@@ -96,49 +150,88 @@ class Guards:
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self.app, self.settings, self.metrics = app, settings, metrics
-        self.limit = RateLimit(settings.rate, settings.burst) if settings.rate else None
+        self.limit = self.watching = None
+        if settings.rate:
+            self.limit = RateLimit(settings.rate, settings.burst)
+            self.watching = RateLimit(settings.rate / _WATCHED_LESS, settings.burst)
         self.names = LOOPBACK_NAMES if settings.host in ("127.0.0.1", "localhost", "::1") else None
+        self.turns = Turns(_PARSED, settings.queue)
+        self.shares = Shares(settings.max_body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 0
-        # no secret: the system's random numbers would let another thread run, and this answer wait for it
-        request_id = f"{random.getrandbits(128):032x}"
-
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                own = [*_HEADERS, (b"x-request-id", request_id.encode())]
-                message["headers"] = [*message.get("headers", ()), *own]
-            await send(message)
-
+        started, asker = time.perf_counter(), self._asker(scope)
+        asking.set(asker)
+        request = _Request(asker, scope)
+        sending = self._sending(request, send)
+        request.watch()
         try:
             async with asyncio.timeout(self.settings.timeout):
-                await self._guarded(scope, receive, sending)
+                await self._guarded(request, scope, receive, sending)
+        except asyncio.CancelledError:
+            if not request.gone:
+                raise
         except TimeoutError:
-            if not status:
+            if request.status:
+                _abort(request)
+            else:
                 late = Problem(503, "timeout", f"no answer within {self.settings.timeout:g} s; ask for less")
                 await late.response()(scope, receive, sending)
         except Problem as problem:
             await problem.response()(scope, receive, sending)
         except Exception:
-            log.exception("failed", extra={"facts": {"id": request_id}})
-            if not status:
+            log.exception("failed", extra={"facts": {"id": request.id}})
+            if not request.status:
                 await Problem(500, "internal-error", "the service failed; its log says why").response()(
                     scope, receive, sending
                 )
         finally:
-            self._observe(scope, status, time.perf_counter() - started, request_id)
+            request.unwatch()
+            self._leave(request)
+            if request.held:
+                self.shares.give_back(asker.address, request.held)
+            self._observe(scope, request.status, time.perf_counter() - started, request.id)
 
-    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _asker(self, scope: Scope) -> Asker:
+        client: Any = scope.get("client")
+        address = network_of(client[0] if client else None)
+        if self.limit is None:
+            return Asker(address)
+        return Asker(address, partial(self.limit.charge, address))
+
+    def _sending(self, request: _Request, send: Send) -> Send:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message.get("headers", ())
+                if (size := _size(headers)) > limits.PIECE:
+                    self._hold(request, size)
+                # what it was parsed to is not needed any more
+                self._leave(request)
+                request.status = message["status"]
+                message["headers"] = [*headers, *_HEADERS, (b"x-request-id", request.id.encode())]
+                await send(message)
+                return
+            # a piece at a time: the next is written when the client has read most of the one before
+            body = message.get("body", b"")
+            for start in range(0, len(body) - limits.PIECE, limits.PIECE):
+                await send({**message, "body": body[start : start + limits.PIECE], "more_body": True})
+            last = (len(body) - 1) // limits.PIECE * limits.PIECE if body else 0
+            await send({**message, "body": body[last:]} if last else message)
+
+        return sending
+
+    async def _guarded(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._check_rate(request.asker, scope)
         if scope["path"] not in UNGUARDED:
             self._check_host(scope)
-            self._check_rate(scope)
-        body = await self._body(scope, receive)
+        body = await self._body(request, scope, receive)
+        if len(body) > _SMALL:
+            limits.check_objects(body)
+            request.asker.charge(limits.tokens_for_bytes(len(body)))
+            await self._enter(request, len(body))
         sent = False
 
         async def replay() -> Message:
@@ -159,15 +252,44 @@ class Guards:
         if name.lower() not in self.names:
             raise Problem(421, "wrong-host", "this service answers as localhost only; start it with --host")
 
-    def _check_rate(self, scope: Scope) -> None:
-        if self.limit is None:
+    async def _check_rate(self, asker: Asker, scope: Scope) -> None:
+        # monitors have their own: they are not refused because users behind the same address ask much
+        limit = self.watching if scope["path"] in UNGUARDED else self.limit
+        if limit is None:
             return
-        wait = self.limit.wait(_address(scope), time.monotonic())
+        wait = limit.wait(asker.address, time.monotonic())
         if wait > 0:
+            # a refusal costs time too: who asks on at once gets the next one late
+            await asyncio.sleep(min(wait, _REFUSAL_WAITS))
             seconds = str(max(1, round(wait)))
             raise Problem(429, "too-many-requests", "too many requests; wait", headers={"Retry-After": seconds})
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+    def _hold(self, request: _Request, size: int) -> None:
+        """Count what is kept in memory for a client, who can let it wait there: a body, and a long answer."""
+        if not self.shares.take(request.asker.address, size):
+            raise Problem(
+                503,
+                "too-busy",
+                "this address has other large requests, or answers that it has not read; one after the other",
+                headers={"Retry-After": "1", "Connection": "close"},
+            )
+        request.held += size
+
+    async def _enter(self, request: _Request, size: int) -> None:
+        try:
+            await self.turns.enter(request.asker.address, size)
+        except QueueFullError as error:
+            raise Problem(
+                503, "too-busy", "more requests wait than can be answered soon; try again", headers={"Retry-After": "1"}
+            ) from error
+        request.turn = size
+
+    def _leave(self, request: _Request) -> None:
+        if request.turn:
+            self.turns.leave(request.turn)
+            request.turn = 0.0
+
+    async def _body(self, request: _Request, scope: Scope, receive: Receive) -> bytes:
         """All of the body, unless it is too long: then not even that is read."""
         most = self.settings.max_body
         refused = Problem(
@@ -185,6 +307,8 @@ class Guards:
             size += len(part)
             if size > most:
                 raise refused
+            if size > _SMALL and part:
+                self._hold(request, len(part))
             parts.append(part)
             if not message.get("more_body"):
                 break
@@ -203,11 +327,12 @@ def _header(scope: Scope, name: bytes) -> bytes:
     return next((value for key, value in scope["headers"] if key == name), b"")
 
 
-def _address(scope: Scope) -> str:
-    """Of whom a limit is kept: an address, or of IPv6 the network that one customer has."""
-    client: Any = scope.get("client")
-    try:
-        address = ip_address(client[0])
-    except (TypeError, ValueError):
-        return "unknown"
-    return str(ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    said = next((value for name, value in headers if name == b"content-length"), b"0")
+    return int(said)
+
+
+def _abort(request: _Request) -> None:
+    """Close a connection whose client does not read its answer."""
+    if request.connection is not None:
+        request.connection.abort()

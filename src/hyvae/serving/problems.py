@@ -56,9 +56,9 @@ class Problem(Exception):  # noqa: N818 — the RFC's word
         self.status, self.kind, self.detail, self.field, self.headers = status, kind, detail, field, headers
 
     def at(self, prefix: str) -> Problem:
-        """The same, of a request within another."""
-        field = prefix if self.field is None else f"{prefix}.{self.field}"
-        return Problem(self.status, self.kind, self.detail, field=field, headers=self.headers)
+        """The problem, said of a request within another."""
+        self.field = prefix if self.field is None else f"{prefix}.{self.field}"
+        return self
 
     def response(self) -> JSONResponse:
         """As an answer."""

@@ -21,6 +21,7 @@ from fastapi import FastAPI
 
 from hyvae.errors import ConfigError
 from hyvae.serving.app import create_app, reload_run
+from hyvae.serving.connections import bounded
 from hyvae.serving.observing import SHARED_FOLDER, log, log_to_stderr
 from hyvae.serving.problems import Problem
 from hyvae.serving.settings import Settings
@@ -79,6 +80,7 @@ def server_config(app: FastAPI) -> uvicorn.Config:
     """How the application is served, here and in tests."""
     return uvicorn.Config(
         app,
+        http=bounded(app.state.settings),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -4,26 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel
 
 from hyvae.errors import HyvaeError
 from hyvae.ratings import Id
-from hyvae.serving import schemas
-from hyvae.serving.batching import Batcher, QueueFullError
+from hyvae.serving import limits, schemas
+from hyvae.serving.batching import Batcher
+from hyvae.serving.catalogue import UnknownItem
 from hyvae.serving.engine import Engine, Known, Live, Question
 from hyvae.serving.events import EventStore, KeyTakenError, RatingEvent, StoreUnavailableError
+from hyvae.serving.fairness import QueueFullError, asking
 from hyvae.serving.observing import Metrics
 from hyvae.serving.problems import Problem
 from hyvae.serving.settings import Settings
 
 NOTHING_KNOWN = Known({}, set())
+#: work of a batch for each question that it may have: what comes meanwhile waits no longer than for this
+_SLICE = 2.0
+#: seconds after which a store that has not answered counts as not ready
+_READY = 2.0
 _T = TypeVar("_T")
+
+
+class _Asked(NamedTuple):
+    """A question, what the store knows of whom it is about, and whether its answer is wanted as JSON."""
+
+    question: Question
+    known: Known
+    as_json: bool
 
 
 class Service:
     """One process's part of the service.
+
+    Each kind of work has a thread of its own, so that none waits for another: answers, what is asked aside of them,
+    reading and writing the store, reloading, and whether it is ready.
 
     Parameters
     ----------
@@ -47,11 +67,18 @@ class Service:
                 integer_users=history.users.is_integer,
                 integer_items=history.items.is_integer,
             )
-        self.batcher: Batcher[Question, Any] = Batcher(
-            self._answer, most=settings.batch, longest=settings.queue, told=metrics.batches.observe
+        most, longest = settings.batch, settings.queue
+        self._answers: Batcher[_Asked, Any] = Batcher(
+            self._answer, most=most, slice_=_SLICE * most, longest=longest, told=metrics.batches.observe
         )
-        # beside the batches: what must not hold them up
-        self._others = ThreadPoolExecutor(2, thread_name_prefix="others")
+        self._asides: Batcher[Callable[[], Any], Any] = Batcher(_called, longest=longest, name="asides")
+        self._reads: Batcher[Sequence[Id], Known] = Batcher(
+            self._read, most=most, slice_=schemas.MOST_PAIRS, longest=longest, name="reads"
+        )
+        self._writes: Batcher[Callable[[], Any], Any] = Batcher(_called, longest=longest, name="writes")
+        self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reloads")
+        self._checks = ThreadPoolExecutor(1, thread_name_prefix="checks")
+        self._checking: asyncio.Future[None] | None = None
         self._reloading = asyncio.Lock()
 
     @property
@@ -61,51 +88,115 @@ class Service:
 
     def close(self) -> None:
         """Let go of threads and connections."""
-        self.batcher.close()
-        self._others.shutdown(wait=False, cancel_futures=True)
+        for batcher in (self._answers, self._asides, self._reads, self._writes):
+            batcher.close()
+        for pool in (self._reloads, self._checks):
+            pool.shutdown(wait=False, cancel_futures=True)
         if self.store is not None:
             self.store.close()
 
     # -- questions ----------------------------------------------------------------------------------------
 
-    async def ask(self, question: Question) -> Any:
-        """The answer to one question.
-
-        Raises
-        ------
-        Problem
-        """
+    @asynccontextmanager
+    async def _telling(self) -> AsyncIterator[None]:
+        """What waits for others, or for the store, in vain, and names that nothing has, as problems."""
         try:
-            return await self.batcher.ask(question)
+            yield
         except QueueFullError as error:
             raise Problem(
                 503, "too-busy", "more requests wait than can be answered soon; try again", headers={"Retry-After": "1"}
             ) from error
         except StoreUnavailableError as error:
-            raise _unavailable() from error
+            raise Problem(
+                503,
+                "store-unavailable",
+                "the store of ratings does not answer; try again",
+                headers={"Retry-After": "5"},
+            ) from error
+        except UnknownItem as unknown:
+            raise await self._hinted(unknown) from unknown
 
-    async def ask_all(self, questions: Sequence[Question]) -> list[Any]:
-        """Answers to the questions of one request, or the first problem among them."""
-        answers = await asyncio.gather(*(self.ask(question) for question in questions), return_exceptions=True)
-        for place, answer in enumerate(answers):
-            if isinstance(answer, Problem):
-                raise answer.at(f"requests.{place}")
-            if isinstance(answer, BaseException):
-                raise answer
-        return answers
-
-    def _answer(self, questions: Sequence[Question]) -> list[Any]:
+    async def _hinted(self, unknown: UnknownItem) -> Problem:
         engine = self.engine
-        return engine.answer(questions, self._known(engine, [q.user for q in questions if q.user is not None]))
+        asking.get().charge(limits.tokens_for_work(limits.HINT))
+        try:
+            return await self._asides.ask(lambda: engine.catalogue.hinted(unknown), limits.HINT)
+        except QueueFullError:
+            return unknown
 
-    def _known(self, engine: Engine, users: Sequence[Id]) -> Known:
-        if self.store is None or not users:
+    async def ask(self, question: Question) -> bytes:
+        """The answer to one question, as JSON.
+
+        Raises
+        ------
+        Problem
+        """
+        async with self._telling():
+            (answer,) = await self._asked([question])
+            return await answer
+
+    async def ask_all(self, questions: Sequence[Question]) -> bytes:
+        """Answers to the questions of one request, as JSON.
+
+        Raises
+        ------
+        Problem
+            The first among them, or 413 where they are too much.
+        """
+        async with self._telling():
+            answers = await _settled(await self._asked(questions))
+            for number, answer in enumerate(answers):
+                if isinstance(answer, Problem):
+                    raise answer.at(f"requests.{number}")
+                if isinstance(answer, BaseException):
+                    raise answer
+            return b'{"results":[' + b",".join(answers) + b"]}"
+
+    async def _asked(self, questions: Sequence[Question], *, as_json: bool = True) -> list[Coroutine[Any, Any, Any]]:
+        """The questions of one request, charged and ready to be waited for."""
+        work = [limits.work_of(question, self._given(question)) for question in questions]
+        limits.check_work(sum(work))
+        asking.get().charge(limits.tokens_for_work(sum(work)))
+        known = await self._known([question.user for question in questions if question.user is not None])
+        return [
+            self._answers.ask(_Asked(question, known, as_json), cost)
+            for question, cost in zip(questions, work, strict=True)
+        ]
+
+    def _given(self, who: schemas.Who) -> int:
+        """How many ratings a question is about: given ones, or those of the run's history."""
+        return len(who.ratings) if who.user is None and who.ratings is not None else self.engine.history_of(who.user)
+
+    def _answer(self, asked: Sequence[_Asked]) -> list[Any]:
+        known = _together([each.known for each in asked])
+        answers = self.engine.answer([each.question for each in asked], known)
+        return [
+            answer.model_dump_json().encode() if each.as_json and not isinstance(answer, Exception) else answer
+            for each, answer in zip(asked, answers, strict=True)
+        ]
+
+    async def _known(self, users: Sequence[Id]) -> Known:
+        """What the store knows of some users; it is not asked where there is none to ask about."""
+        ids = [user for user in map(self.engine.user_id, dict.fromkeys(users)) if self.engine.fits(user)]
+        if self.store is None or not ids:
             return NOTHING_KNOWN
-        ids = [user for user in map(engine.user_id, dict.fromkeys(users)) if _fits(engine, user)]
-        return Known(self.store.ratings_of(ids), self.store.forgotten(ids))
+        return await self._reads.ask(ids, len(ids))
 
-    async def pairs(self, ask: schemas.PairsRequest) -> schemas.PairPredictions:
-        """Predictions of pairs: one question a user."""
+    def _read(self, wanted: Sequence[Sequence[Id]]) -> list[Any]:
+        assert self.store is not None
+        everyone = list(dict.fromkeys(user for users in wanted for user in users))
+        try:
+            ratings, forgotten = self.store.ratings_of(everyone), self.store.forgotten(everyone)
+        except StoreUnavailableError as error:
+            # to ask again for each would only take as long again
+            return [error] * len(wanted)
+        return [
+            Known({user: ratings[user] for user in users if user in ratings}, forgotten.intersection(users))
+            for users in wanted
+        ]
+
+    async def pairs(self, ask: schemas.PairsRequest) -> bytes:
+        """Predictions of pairs, as JSON: one question a user."""
         by_user: dict[Id, list[int]] = {}
         for place, pair in enumerate(ask.pairs):
             by_user.setdefault(pair.user, []).append(place)
@@ -118,38 +209,37 @@ class Service:
             )
             for user, places in by_user.items()
         ]
-        answers = await asyncio.gather(*(self.ask(question) for question in questions), return_exceptions=True)
-        found: list[schemas.PairPrediction | None] = [None] * len(ask.pairs)
-        for (user, places), answer in zip(by_user.items(), answers, strict=True):
-            if isinstance(answer, Problem):
-                # items.3 of the question is pairs.17.item of the request
-                kind, _, number = (answer.field or "").partition(".")
-                at = places[int(number)] if kind == "items" else places[0]
-                field = f"pairs.{at}.{'item' if kind == 'items' else 'user'}"
-                raise Problem(answer.status, answer.kind, answer.detail, field=field)
-            if isinstance(answer, BaseException):
-                raise answer
-            for place, prediction in zip(places, answer.predictions, strict=True):
-                found[place] = schemas.PairPrediction(user=user, **prediction.model_dump())
-        return schemas.PairPredictions(predictions=[each for each in found if each is not None])
+        async with self._telling():
+            answers = await _settled(await self._asked(questions, as_json=False))
+            for places, answer in zip(by_user.values(), answers, strict=True):
+                if isinstance(answer, Problem):
+                    raise _of_pair(answer, places)
+                if isinstance(answer, BaseException):
+                    raise answer
+            return await self._asides.ask(lambda: _paired(by_user, answers), len(ask.pairs) / 10)
 
-    async def aside(self, work: Callable[[], _T]) -> _T:
-        """Work that must not hold up the batches, done in another thread.
+    async def aside(self, work: Callable[[], BaseModel | str], cost: float) -> bytes:
+        """An answer that must not hold up the batches, as JSON, made in another thread.
 
         Raises
         ------
         Problem
         """
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._others, work)
-        except StoreUnavailableError as error:
-            raise _unavailable() from error
+        asking.get().charge(limits.tokens_for_work(cost))
+        async with self._telling():
+            return await self._asides.ask(lambda: _json(work()), cost)
 
-    async def explain(self, ask: schemas.ExplainRequest) -> schemas.Explanation:
-        """Why an item is predicted as it is."""
+    async def explain(self, ask: schemas.ExplainRequest) -> bytes:
+        """Why an item is predicted as it is, as JSON."""
         engine = self.engine
-        users = [] if ask.user is None else [ask.user]
-        return await self.aside(lambda: engine.explain(ask, self._known(engine, users)))
+        async with self._telling():
+            known = await self._known([] if ask.user is None else [ask.user])
+        return await self.aside(lambda: engine.explain(ask, known), limits.work_of(ask, self._given(ask)))
+
+    async def _stored(self, work: Callable[[], _T]) -> _T:
+        """Work of the store that is one user's own, in its thread."""
+        async with self._telling():
+            return await self._writes.ask(work)
 
     # -- what users do ------------------------------------------------------------------------------------
 
@@ -162,15 +252,16 @@ class Service:
         """Store ratings, all or none; they are on the disk when this returns."""
         store, engine, now = self._require_store(), self.engine, int(time.time())
         events = []
-        for place, event in enumerate(ask.events):
-            user = engine.user_id(event.user)
-            _require_fitting(engine, user, f"events.{place}.user")
-            item = engine.catalogue.index(event.item, f"events.{place}.item")
-            engine.check_rating(event.rating, f"events.{place}.rating")
-            item_id = engine.catalogue.ids[item]
-            events.append(RatingEvent(event.key, user, item_id, event.rating, event.timestamp or now))
+        async with self._telling():
+            for place, event in enumerate(ask.events):
+                user = engine.user_id(event.user)
+                _require_fitting(engine, user, f"events.{place}.user")
+                item = engine.catalogue.index(event.item, f"events.{place}.item")
+                engine.check_rating(event.rating, f"events.{place}.rating")
+                item_id = engine.catalogue.ids[item]
+                events.append(RatingEvent(event.key, user, item_id, event.rating, event.timestamp or now))
         try:
-            stored = await self.aside(lambda: store.record(events))
+            stored = await self._stored(lambda: store.record(events))
         except KeyTakenError as error:
             place = next(place for place, event in enumerate(events) if event.key == error.key)
             raise Problem(
@@ -184,7 +275,7 @@ class Service:
     async def undo(self, key: str) -> schemas.StoredEvent:
         """Take a stored rating back."""
         store = self._require_store()
-        event = await self.aside(lambda: store.undo(key))
+        event = await self._stored(lambda: store.undo(key))
         if event is None:
             raise Problem(404, "unknown-event", "no rating was stored with this key", field="key")
         return schemas.StoredEvent(**event._asdict(), undone=True)
@@ -193,7 +284,7 @@ class Service:
         """What was stored of a user."""
         store, user = self._require_store(), self.engine.user_id(user)
         _require_fitting(self.engine, user, "user")
-        events = await self.aside(lambda: store.events_of(user))
+        events = await self._stored(lambda: store.events_of(user))
         return schemas.StoredEvents(
             events=[schemas.StoredEvent(**event._asdict(), undone=undone) for event, undone in events]
         )
@@ -203,8 +294,8 @@ class Service:
         store, engine = self._require_store(), self.engine
         user = engine.user_id(user)
         _require_fitting(engine, user, "user")
-        gone = await self.aside(lambda: store.forget(user))
-        in_run = int(engine.history.users.index([user])[0]) >= 0
+        gone = await self._stored(lambda: store.forget(user))
+        in_run = engine.user_index(user) >= 0
         return schemas.Forgotten(user=user, events=gone, in_run=in_run)
 
     # -- the run ------------------------------------------------------------------------------------------
@@ -219,7 +310,9 @@ class Service:
         """
         async with self._reloading:
             try:
-                fingerprint, previous = await self.aside(self.live.reload)
+                fingerprint, previous = await asyncio.get_running_loop().run_in_executor(
+                    self._reloads, self.live.reload
+                )
             except HyvaeError as error:
                 # where it lies is the operator's to know: the log has it
                 raise Problem(409, "run-refused", "the run cannot be used; the one before goes on") from error
@@ -233,22 +326,60 @@ class Service:
         Problem
             503.
         """
-        if self.store is not None:
-            await self.aside(self.store.check)
+        if self.store is None:
+            return
+        # however many ask, the store is asked once at a time
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.get_running_loop().run_in_executor(self._checks, self.store.check)
+            self._checking.add_done_callback(asyncio.Future.exception)  # nobody may wait for it any more
+        async with self._telling():
+            try:
+                await asyncio.wait_for(asyncio.shield(self._checking), _READY)
+            except TimeoutError as error:
+                raise StoreUnavailableError(f"it has not answered for {_READY:g} s") from error
 
 
-def _fits(engine: Engine, user: Id) -> bool:
-    return isinstance(user, int) == engine.history.users.is_integer
+async def _settled(asked: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """For each its answer, or the exception that it met."""
+    return await asyncio.gather(*asked, return_exceptions=True)
+
+
+def _called(work: Sequence[Callable[[], Any]]) -> list[Any]:
+    return [each() for each in work]
+
+
+def _json(answer: BaseModel | str) -> bytes:
+    return (answer if isinstance(answer, str) else answer.model_dump_json()).encode()
+
+
+def _together(known: Sequence[Known]) -> Known:
+    """What the store knows of the users of several questions."""
+    if all(each is known[0] for each in known):
+        return known[0]
+    ratings = {user: told for each in known for user, told in each.ratings.items()}
+    return Known(ratings, {user for each in known for user in each.forgotten})
+
+
+def _of_pair(problem: Problem, places: Sequence[int]) -> Problem:
+    """A problem of one user's question, said of the pair: items.3 of the question is pairs.17.item of the request."""
+    kind, _, number = (problem.field or "").partition(".")
+    at = places[int(number)] if kind == "items" else places[0]
+    problem.field = f"pairs.{at}.{'item' if kind == 'items' else 'user'}"
+    return problem
+
+
+def _paired(by_user: Mapping[Id, Sequence[int]], answers: Sequence[schemas.Predictions]) -> bytes:
+    """Answers to the questions of each user, in the order of the pairs."""
+    found = {
+        place: schemas.PairPrediction.model_construct(user=user, **dict(prediction))
+        for (user, places), answer in zip(by_user.items(), answers, strict=True)
+        for place, prediction in zip(places, answer.predictions, strict=True)
+    }
+    return _json(schemas.PairPredictions.model_construct(predictions=[found[place] for place in sorted(found)]))
 
 
 def _require_fitting(engine: Engine, user: Id, field: str) -> None:
     """Refuse ids of another type: a store that held both could never be trained from."""
-    if not _fits(engine, user):
-        kind = "integers" if engine.history.users.is_integer else "strings"
+    if not engine.fits(user):
+        kind = "integers of 64 bits" if engine.history.users.is_integer else "strings"
         raise Problem(422, "wrong-id", f"ids of users are {kind} here", field=field)
-
-
-def _unavailable() -> Problem:
-    return Problem(
-        503, "store-unavailable", "the store of ratings does not answer; try again", headers={"Retry-After": "5"}
-    )
