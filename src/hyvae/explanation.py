@@ -13,6 +13,8 @@ from hyvae.nn.sparse import SparsePattern
 
 #: ratings that are left out in turn; of longer histories those of the items most like the one that is asked for
 MOST_LEFT_OUT = 50
+#: ratings of all rows that are encoded at once, which bounds memory
+MOST_AT_ONCE = 65_536
 
 
 @torch.no_grad()
@@ -34,8 +36,15 @@ def effects_of_ratings(model: RatingModel, block: RatingBlock, item: int) -> tup
     """
     model.eval()
     places = _considered(model, block, item)
-    rows = 1 + len(places)
-    total = block.pattern.nnz
+    # of long histories a few at a time: each is encoded in full
+    rows = max(1, MOST_AT_ONCE // max(1, block.pattern.nnz))
+    scores = [_predictions_without(model, block, item, some) for some in places.split(rows)]
+    return places, torch.cat([each[0] - each[1:] for each in scores])
+
+
+def _predictions_without(model: RatingModel, block: RatingBlock, item: int, places: Tensor) -> Tensor:
+    """Predictions of an item from all ratings of a row, and from all but each of those at some places."""
+    rows, total = 1 + len(places), block.pattern.nnz
     # the first row is whole
     keep = torch.ones(rows, total, dtype=torch.bool, device=places.device)
     keep[torch.arange(1, rows, device=places.device), places] = False
@@ -44,10 +53,9 @@ def effects_of_ratings(model: RatingModel, block: RatingBlock, item: int) -> tup
     values = block.values.expand(rows, total)[keep]
     codes = model.encode(RatingBlock(SparsePattern((rows, model.n_items), crow, col), values))
     wanted = torch.full((rows,), item, dtype=block.pattern.col.dtype, device=places.device)
-    scores = model.score_pairs(
+    return model.score_pairs(
         codes, SparsePattern((rows, model.n_items), torch.arange(rows + 1, device=places.device), wanted)
     )
-    return places, scores[0] - scores[1:]
 
 
 def _considered(model: RatingModel, block: RatingBlock, item: int) -> Tensor:

@@ -96,6 +96,8 @@ class Bounded(HttpToolsProtocol):
         #: called when the client has gone; set by whoever answers it
         self.on_gone: Callable[[], None] | None = None
         self._refused = False
+        # whether the body that comes in is wanted by nobody
+        self._dropping = False
         # of the request that is coming in: bytes, and those of its body
         self._fed = self._body = 0
         # when it began to come; None between two requests
@@ -138,18 +140,25 @@ class Bounded(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._dropping = False
         self.scope["hyvae.connection"] = self  # type: ignore[typeddict-unknown-key]
 
     def on_body(self, body: bytes) -> None:
         """Part of a body."""
         self._body += len(body)
-        super().on_body(body)
+        if not self._dropping:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """A request has come whole."""
         self._fed = self._body = 0
         self._begun = None
         super().on_message_complete()
+
+    def drop_body(self) -> None:
+        """Keep nothing of the body of a request that is refused."""
+        self._dropping = True
+        self.cycle.body.clear()
 
     def check(self, now: float, patience: float) -> None:
         """Close it if its request, or the reading of an answer, takes too long."""

@@ -202,3 +202,44 @@ class Shares:
         self._held[client] -= size
         if self._held[client] <= 0:
             del self._held[client]
+
+
+class LoopTurns:
+    """One request at a time, clients in turn, begins on the event loop; between two, the loop sees to all else.
+
+    What a request costs there, such as its parsing, is much of what a small one takes. Without turns, the requests of
+    whoever sends the most would be in front of everyone else's.
+    """
+
+    def __init__(self, longest: int) -> None:
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue(longest)
+        self._busy = False
+
+    async def take(self, client: str, cost: float) -> None:
+        """Wait for a turn, if anyone has one now.
+
+        Raises
+        ------
+        QueueFullError
+        """
+        loop = asyncio.get_running_loop()
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._next, loop)
+            return
+        future: asyncio.Future[None] = loop.create_future()
+        given_way = self._waiting.push(client, cost, future)
+        if given_way is not None and not given_way.done():
+            given_way.set_exception(QueueFullError())
+        await future
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        while len(self._waiting):
+            future = self._waiting.peek()[1]
+            self._waiting.pop(served=not future.done())
+            if not future.done():
+                future.set_result(None)
+                # after the task that this wakes
+                loop.call_soon(self._next, loop)
+                return
+        self._busy = False

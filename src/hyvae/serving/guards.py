@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hyvae.serving import limits
-from hyvae.serving.fairness import Asker, QueueFullError, Shares, Turns, asking, network_of
+from hyvae.serving.fairness import Asker, LoopTurns, QueueFullError, Shares, Turns, asking, network_of
 from hyvae.serving.observing import Metrics, log
 from hyvae.serving.problems import Problem
 from hyvae.serving.settings import Settings
@@ -44,7 +44,7 @@ _SMALL = 16_384
 #: bytes of larger bodies that are parsed at the same time
 _PARSED = 262_144
 #: seconds that a refusal of who asks too often waits at most
-_REFUSAL_WAITS = 0.5
+_REFUSAL_WAITS = 1.0
 #: monitors ask so many times less often than others may
 _WATCHED_LESS = 10
 _bearer = HTTPBearer(auto_error=False, description="token of the service")
@@ -101,6 +101,10 @@ class RateLimit:
             left, then = self._buckets[address]
             self._buckets[address] = (left - tokens, then)
 
+    def owed(self, address: str) -> float:
+        """Tokens that were taken before they were there."""
+        return -min(0.0, self._buckets.get(address, (0.0, 0.0))[0])
+
 
 class _Request:
     """A request on its way: how it was answered, and what it holds until it is.
@@ -156,6 +160,7 @@ class Guards:
             self.watching = RateLimit(settings.rate / _WATCHED_LESS, settings.burst)
         self.names = LOOPBACK_NAMES if settings.host in ("127.0.0.1", "localhost", "::1") else None
         self.turns = Turns(_PARSED, settings.queue)
+        self.loop_turns = LoopTurns(settings.queue)
         self.shares = Shares(settings.max_body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -211,6 +216,8 @@ class Guards:
                 # what it was parsed to is not needed any more
                 self._leave(request)
                 request.status = message["status"]
+                if request.status in (413, 422):
+                    request.asker.charge(limits.REFUSED)
                 message["headers"] = [*headers, *_HEADERS, (b"x-request-id", request.id.encode())]
                 await send(message)
                 return
@@ -224,14 +231,22 @@ class Guards:
         return sending
 
     async def _guarded(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._check_rate(request.asker, scope)
+        await self._check_rate(request, scope)
         if scope["path"] not in UNGUARDED:
             self._check_host(scope)
         body = await self._body(request, scope, receive)
-        if len(body) > _SMALL:
-            limits.check_objects(body)
-            request.asker.charge(limits.tokens_for_bytes(len(body)))
-            await self._enter(request, len(body))
+        request.asker.charge(limits.tokens_for_bytes(len(body)))
+        try:
+            if len(body) > _SMALL:
+                limits.check_objects(body)
+                await self.turns.enter(request.asker.address, len(body))
+                request.turn = len(body)
+            await self.loop_turns.take(request.asker.address, 1 + len(body) / _SMALL)
+            self._check_debt(request.asker)
+        except QueueFullError as error:
+            raise Problem(
+                503, "too-busy", "more requests wait than can be answered soon; try again", headers={"Retry-After": "1"}
+            ) from error
         sent = False
 
         async def replay() -> Message:
@@ -252,21 +267,28 @@ class Guards:
         if name.lower() not in self.names:
             raise Problem(421, "wrong-host", "this service answers as localhost only; start it with --host")
 
-    async def _check_rate(self, asker: Asker, scope: Scope) -> None:
+    async def _check_rate(self, request: _Request, scope: Scope) -> None:
         # monitors have their own: they are not refused because users behind the same address ask much
         limit = self.watching if scope["path"] in UNGUARDED else self.limit
         if limit is None:
             return
-        wait = limit.wait(asker.address, time.monotonic())
+        wait = limit.wait(request.asker.address, time.monotonic())
         if wait > 0:
+            if request.connection is not None:
+                request.connection.drop_body()
             # a refusal costs time too: who asks on at once gets the next one late
             await asyncio.sleep(min(wait, _REFUSAL_WAITS))
-            seconds = str(max(1, round(wait)))
-            raise Problem(429, "too-many-requests", "too many requests; wait", headers={"Retry-After": seconds})
+            raise _too_many(wait)
+
+    def _check_debt(self, asker: Asker) -> None:
+        """Requests that came at once with others are refused when those turned out to ask for very much."""
+        if self.limit is not None and (owed := self.limit.owed(asker.address)) > self.limit.burst:
+            raise _too_many(owed / self.limit.rate)
 
     def _hold(self, request: _Request, size: int) -> None:
         """Count what is kept in memory for a client, who can let it wait there: a body, and a long answer."""
         if not self.shares.take(request.asker.address, size):
+            request.asker.charge(limits.REFUSED)
             raise Problem(
                 503,
                 "too-busy",
@@ -274,15 +296,6 @@ class Guards:
                 headers={"Retry-After": "1", "Connection": "close"},
             )
         request.held += size
-
-    async def _enter(self, request: _Request, size: int) -> None:
-        try:
-            await self.turns.enter(request.asker.address, size)
-        except QueueFullError as error:
-            raise Problem(
-                503, "too-busy", "more requests wait than can be answered soon; try again", headers={"Retry-After": "1"}
-            ) from error
-        request.turn = size
 
     def _leave(self, request: _Request) -> None:
         if request.turn:
@@ -321,6 +334,11 @@ class Guards:
         self.metrics.seconds.labels(route).observe(seconds)
         facts = {"id": request_id, "method": scope["method"], "route": route, "status": status}
         log.info("request", extra={"facts": {**facts, "ms": round(1000 * seconds, 1)}})
+
+
+def _too_many(wait: float) -> Problem:
+    seconds = str(max(1, round(wait)))
+    return Problem(429, "too-many-requests", "too many requests; wait", headers={"Retry-After": seconds})
 
 
 def _header(scope: Scope, name: bytes) -> bytes:

@@ -11,8 +11,8 @@ from hyvae.serving.problems import Problem
 
 #: of one request: 100 lists of 100, or 1,000 pairs
 MOST_WORK = 1_250
-#: braces and brackets of a body: each becomes an object in memory, several hundred bytes large
-MOST_OBJECTS = 10_000
+#: braces and brackets of a body: each becomes an object in memory, several hundred bytes large; and its commas
+MOST_OBJECTS, MOST_VALUES = 10_000, 40_000
 #: a title that is not known, for which similar ones are looked up
 HINT = 70.0
 #: a search by title; items alike
@@ -26,6 +26,8 @@ PIECE = 65_536
 #: work that a token of the rate limit pays for; the first is free
 _PER_TOKEN = 4.0
 _BYTES_PER_TOKEN = 8_192
+#: tokens of a request that asks for too much, or is not what it should be: to find that out is work too
+REFUSED = 5.0
 
 _LINES, _DISTRIBUTED, _GIVEN, _DIVERSE, _NAMED, _EXPLAINED = 12, 7.5, 100, 12, 1_000, 10
 
@@ -66,16 +68,18 @@ def check_work(work: float) -> None:
 
 
 def check_objects(body: bytes) -> None:
-    """Refuse a body that would take many times its size in memory; counted before it is parsed.
+    """Refuse a body whose parsing would take long, and many times its size in memory; counted before it is parsed.
 
     Raises
     ------
     Problem
         413.
     """
-    if body.count(b"{") + body.count(b"[") > MOST_OBJECTS:
+    if body.count(b"{") + body.count(b"[") > MOST_OBJECTS or body.count(b",") > MOST_VALUES:
         raise Problem(
-            413, "too-large", f"a request may have {MOST_OBJECTS:,} objects, such as ratings; send several requests"
+            413,
+            "too-large",
+            f"a request may have {MOST_OBJECTS:,} objects, such as ratings, and {MOST_VALUES:,} values; send several",
         )
 
 

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ _PAUSE = 1.0
 #: seconds that a line of the log may wait to be written
 _LINES_WAIT = 0.2
 _BACKLOG = 2048
+_SWITCH = 0.001
 
 
 def run(settings: Settings, told: Callable[[int], None]) -> None:
@@ -93,6 +95,8 @@ def server_config(app: FastAPI) -> uvicorn.Config:
 def _serve(settings: Settings, listening: socket.socket, told: Callable[[int], None] | None = None) -> None:
     """One process."""
     lines = log_to_stderr()
+    # the thread that reads requests waits no longer than this for one that answers
+    sys.setswitchinterval(_SWITCH)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.workers))
     app = create_app(settings)
     # what is there now stays: to look through it for garbage, again and again, would stop every answer meanwhile
