@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ import numpy as np
 
 HONEST, EVERY, HOSTILE, GIVEN = 16, 0.25, 8, 12
 MOST_TIMES, MOST_MIB = 5.0, 32.0
+ROUNDS = 4
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -204,7 +206,7 @@ KINDS = [
     Kind(
         "a byte of a body a second", 120, endless(HEAD + b"content-length: 900000\r\n\r\n" + b" " * 60_000, b" ", 1.0)
     ),
-    Kind("answers that are never read", 100, never_reading),
+    Kind("answers that are never read", 20, never_reading),
     Kind("100,000 requests before the first answer", 1, endless(b"", b"GET / HTTP/1.1\r\n\r\n" * 4_000)),
 ]
 
@@ -234,6 +236,10 @@ class Found(NamedTuple):
 
     times: list[float]
     failed: list[str]
+
+    def add(self, other: Found) -> None:
+        self.times.extend(other.times)
+        self.failed.extend(other.failed)
 
     def p99(self) -> float:
         return float(np.percentile(self.times, 99)) if self.times else float("inf")
@@ -323,7 +329,7 @@ def row(kind: Kind, run: Path, seconds: float, ids: list[int], users: list[int])
     """Measure one kind, and print it; whether it keeps to the bars."""
     with tempfile.TemporaryDirectory() as folder, serving(run, Path(folder)) as (pid, port):
         asyncio.run(honest(port, 3, ids, users))
-        quiet = asyncio.run(honest(port, seconds / 2, ids, users))
+        quiet, beside = Found([], []), Found([], [])
         with watching(pid) as seen:
             # the machine of the hostile ones is another: here they must not take the honest ones' turns
             command = ["nice", sys.executable, __file__, "--attack", kind.name, "--port", str(port)]
@@ -332,8 +338,12 @@ def row(kind: Kind, run: Path, seconds: float, ids: list[int], users: list[int])
             hostile.stdin.write(json.dumps(ids).encode())
             hostile.stdin.close()
             try:
-                time.sleep(1)
-                beside = asyncio.run(honest(port, seconds, ids, users))
+                for _ in range(ROUNDS):  # in turns: a machine is not equally fast all the time
+                    hostile.send_signal(signal.SIGSTOP)
+                    time.sleep(2)
+                    quiet.add(asyncio.run(honest(port, seconds / ROUNDS, ids, users)))
+                    hostile.send_signal(signal.SIGCONT)
+                    beside.add(asyncio.run(honest(port, seconds / ROUNDS, ids, users)))
             finally:
                 hostile.kill()
                 hostile.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -109,6 +110,8 @@ class Bounded(HttpToolsProtocol):
         """Take it, or close it where there are too many."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=limits.UNREAD)
+        # what one reading may bring, before anyone has seen of what kind the request is
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limits.UNSEEN)
         self.address = network_of(self.client[0] if self.client else None)
         self._begun = self.loop.time()
         if not self._all.add(self):
@@ -140,6 +143,8 @@ class Bounded(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        if self._begun is None:  # it came together with the end of the one before
+            self._begun = self.loop.time()
         self._dropping = False
         self.scope["hyvae.connection"] = self  # type: ignore[typeddict-unknown-key]
 

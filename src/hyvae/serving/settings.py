@@ -25,7 +25,7 @@ class Settings(BaseModel):
     timeout: float = Field(10.0, gt=0, description="seconds after which a request is given up")
     batch: int = Field(32, ge=1, le=1024, description="questions that are answered together")
     connections: int = Field(1_000, ge=1, description="connections of each process")
-    connections_each: int = Field(100, ge=1, description="connections of one address, unless it is a trusted proxy")
+    connections_each: int = Field(50, ge=1, description="connections of one address, unless it is a trusted proxy")
     queue: int = Field(1_000, ge=1, description="questions that may wait; more are told to come again")
     supervisor: int | None = Field(None, description="process that starts the others, where there are several")
     page: bool = Field(True, description="whether the page is served")
