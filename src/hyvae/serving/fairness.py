@@ -115,10 +115,8 @@ class FairQueue(Generic[T]):
             del self._waiting[client]
             if not self._waiting:  # nobody waits: everyone starts afresh
                 self._starts.clear()
-            elif len(self._starts) > 2 * self._longest:
-                self._starts = {
-                    each: start for each, start in self._starts.items() if start > self._now or each in self._waiting
-                }
+            elif len(self._starts) > 2 * self._longest:  # so many clients: of those who do not wait, none is known
+                self._starts = {each: self._starts[each] for each in self._waiting}
         return entry
 
     def _next(self) -> str:
