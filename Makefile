@@ -23,6 +23,7 @@ slow: .venv/.dev ## the long tests: quality on the real data sets (needs HYVAE_D
 bench: .venv/.dev ## measure against the peers, about an hour on an idle machine (needs HYVAE_DATA); rewrites docs/performance.md
 	$(BIN)/python benchmarks/suite.py $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/serving/hostile.py
 
 paper: .venv/.package ## the paper's tables, figures and claims, for hours (needs HYVAE_DATA); rewrites docs/reproduction
 	$(BIN)/hyvae paper all --out docs/reproduction $(PAPER_FLAGS)

@@ -375,9 +375,9 @@ class Engine:
         return someone.score_parts(0, np.zeros(1, np.int64)) is not None
 
     @cached_property
-    def map_json(self) -> str:
+    def map_json(self) -> bytes:
         """The map as it is sent."""
-        return self.catalogue.map.model_dump_json()
+        return self.catalogue.map.model_dump_json().encode()
 
     @cached_property
     def description(self) -> schemas.Model:

@@ -121,7 +121,7 @@ class _Request:
         self.id = f"{random.getrandbits(128):032x}"
         self.status = 0
         self.gone = False
-        self.held = 0.0
+        self.held: list[tuple[Shares, int]] = []
         self.turn = 0.0
 
     def watch(self) -> None:
@@ -161,7 +161,8 @@ class Guards:
         self.names = LOOPBACK_NAMES if settings.host in ("127.0.0.1", "localhost", "::1") else None
         self.turns = Turns(_PARSED, settings.queue)
         self.loop_turns = LoopTurns(settings.queue)
-        self.shares = Shares(settings.max_body)
+        # what is kept in memory for an address, who can let it wait there: bodies, and answers that are not read
+        self.bodies, self.answers = Shares(settings.max_body), Shares(2 * settings.max_body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -196,8 +197,8 @@ class Guards:
         finally:
             request.unwatch()
             self._leave(request)
-            if request.held:
-                self.shares.give_back(asker.address, request.held)
+            for shares, size in request.held:
+                shares.give_back(asker.address, size)
             self._observe(scope, request.status, time.perf_counter() - started, request.id)
 
     def _asker(self, scope: Scope) -> Asker:
@@ -212,7 +213,7 @@ class Guards:
             if message["type"] == "http.response.start":
                 headers = message.get("headers", ())
                 if (size := _size(headers)) > limits.PIECE:
-                    self._hold(request, size)
+                    self._hold(request, self.answers, size)
                 # what it was parsed to is not needed any more
                 self._leave(request)
                 request.status = message["status"]
@@ -285,9 +286,8 @@ class Guards:
         if self.limit is not None and (owed := self.limit.owed(asker.address)) > self.limit.burst:
             raise _too_many(owed / self.limit.rate)
 
-    def _hold(self, request: _Request, size: int) -> None:
-        """Count what is kept in memory for a client, who can let it wait there: a body, and a long answer."""
-        if not self.shares.take(request.asker.address, size):
+    def _hold(self, request: _Request, shares: Shares, size: int) -> None:
+        if not shares.take(request.asker.address, size):
             request.asker.charge(limits.REFUSED)
             raise Problem(
                 503,
@@ -295,7 +295,7 @@ class Guards:
                 "this address has other large requests, or answers that it has not read; one after the other",
                 headers={"Retry-After": "1", "Connection": "close"},
             )
-        request.held += size
+        request.held.append((shares, size))
 
     def _leave(self, request: _Request) -> None:
         if request.turn:
@@ -321,7 +321,7 @@ class Guards:
             if size > most:
                 raise refused
             if size > _SMALL and part:
-                self._hold(request, len(part))
+                self._hold(request, self.bodies, len(part))
             parts.append(part)
             if not message.get("more_body"):
                 break

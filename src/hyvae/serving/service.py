@@ -218,7 +218,7 @@ class Service:
                     raise answer
             return await self._asides.ask(lambda: _paired(by_user, answers), len(ask.pairs) / 10)
 
-    async def aside(self, work: Callable[[], BaseModel | str], cost: float) -> bytes:
+    async def aside(self, work: Callable[[], BaseModel | bytes], cost: float) -> bytes:
         """An answer that must not hold up the batches, as JSON, made in another thread.
 
         Raises
@@ -348,8 +348,8 @@ def _called(work: Sequence[Callable[[], Any]]) -> list[Any]:
     return [each() for each in work]
 
 
-def _json(answer: BaseModel | str) -> bytes:
-    return (answer if isinstance(answer, str) else answer.model_dump_json()).encode()
+def _json(answer: BaseModel | bytes) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.model_dump_json().encode()
 
 
 def _together(known: Sequence[Known]) -> Known:
