@@ -1,6 +1,7 @@
 """`Ratings`: its constructors agree, its parts add up, its errors say what to mend."""
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,9 +54,24 @@ class TestVocabulary:
             as_ids(bad)
 
     def test_parse_keeps_the_type_of_the_vocabulary(self):
-        assert Vocabulary.of([7]).parse("007") == 7
-        assert Vocabulary.of([7]).parse("x") == "x"
+        assert Vocabulary.of([7]).parse("7") == 7
+        assert Vocabulary.of([7]).parse("-7") == -7
+        assert Vocabulary.of([7]).parse("0") == 0
         assert Vocabulary.of(["7"]).parse("007") == "007"
+
+    @pytest.mark.parametrize(
+        "text", ["x", "", "007", "1_0", " 1 ", "1\n", "+1", "-0", "١", "1.0", "1e1", str(2**63), "9" * 5_000]
+    )
+    def test_what_is_no_plain_integer_stays_text(self, text):
+        assert Vocabulary.of([0, 1, 7, 10]).parse(text) == text
+
+    @pytest.mark.parametrize("long", ["x" * 1_001, "é" * 501])
+    def test_ids_longer_than_the_service_takes_are_refused(self, long):
+        with pytest.raises(DataError, match=r"item id that begins with .* bytes; one may have 1,000"):
+            Ratings.from_arrays(["a"], [long], [1.0])
+        with pytest.raises(DataError, match="user id that begins with"):
+            Ratings.from_table(pl.DataFrame({"user": [long], "item": ["a"], "rating": [1.0]}))
+        assert Ratings.from_arrays(["x" * 1_000], ["é" * 500], [1.0]).n_users == 1
 
 
 class TestMaking:

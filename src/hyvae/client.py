@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 Id = int | str
 Who = Id | Mapping[Id, float]
+#: what a token may be made of
+SENDABLE = re.compile(r"[!-~]+")
 
 
 class Client:
@@ -34,7 +37,7 @@ class Client:
     Raises
     ------
     ConfigError
-        httpx is not installed.
+        httpx is not installed, or the token cannot be sent.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class Client:
         except ImportError as error:
             raise ConfigError("the client needs httpx: pip install 'hyvae[client]'") from error
         self._failed = httpx.HTTPError
+        if token and not SENDABLE.fullmatch(token):
+            raise ConfigError("the token has blanks, or characters other than ASCII's; no service has such a one")
         headers = {"authorization": f"Bearer {token}"} if token else {}
         self.http = http or httpx.Client(base_url=address, headers=headers, timeout=timeout)
 
@@ -111,7 +116,7 @@ class Client:
         return self.ask("POST", "/v1/predict", json={**_whom(who), "items": list(items), **options})["predictions"]
 
     def explain(self, who: Who, item: Id, n: int = 5) -> dict[str, Any]:
-        """Which ratings move the prediction of an item most."""
+        """Which ratings move the prediction of an item most. Of a known user, it takes the token."""
         return self.ask("POST", "/v1/explain", json={**_whom(who), "item": item, "n": n})
 
     def items(self, query: str = "", limit: int = 10) -> list[dict[str, Any]]:
@@ -135,7 +140,7 @@ class Client:
         str
             The key, by which it can be undone.
         """
-        key = key or uuid.uuid4().hex
+        key = uuid.uuid4().hex if key is None else key
         self.ask("POST", "/v1/ratings", json={"events": [{"user": user, "item": item, "rating": rating, "key": key}]})
         return key
 
@@ -148,7 +153,13 @@ class Client:
         return self.ask("GET", f"/v1/users/{_part(user)}/ratings")["events"]
 
     def forget(self, user: Id) -> dict[str, Any]:
-        """Delete what was stored of a user, and answer no more from what the run holds of them."""
+        """Delete what was stored of a user, and answer no more from what the run holds of them.
+
+        Returns
+        -------
+        dict
+            ``erased`` is False while a log of the database still holds what was deleted.
+        """
         return self.ask("DELETE", f"/v1/users/{_part(user)}")
 
     def reload(self) -> dict[str, Any]:
@@ -163,4 +174,7 @@ def _whom(who: Who) -> dict[str, Any]:
 
 
 def _part(name: Id) -> str:
-    return quote(str(name), safe="")
+    """A name as one segment of a path."""
+    quoted = quote(str(name), safe="")
+    # these two would be taken for the folder itself, and the one above
+    return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted

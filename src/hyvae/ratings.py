@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 Id = int | str
 Duplicates = Literal["error", "last", "mean"]
+#: bytes of UTF-8 of an id that is text: a database's index holds no longer ones
+LONGEST_ID = 1_000
+#: an integer as it is written, and in no other way; at most as long as 64 bits are
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 class Vocabulary:
@@ -75,12 +80,27 @@ class Vocabulary:
 
     def parse(self, text: str) -> Id:
         """Read an id typed by a person as this vocabulary's type; text that does not fit stays text."""
-        if self.is_integer:
-            try:
-                return int(text)
-            except ValueError:
-                return text
+        # '007', '1_0', ' 1 ' and '١' are integers to Python, and ids of nobody
+        if self.is_integer and _INTEGER.fullmatch(text) and -(2**63) <= (number := int(text)) < 2**63:
+            return number
         return text
+
+
+def check_ids(vocabulary: Vocabulary, noun: str, source: str) -> Vocabulary:
+    """The same, unless an id is longer than the service and its store take.
+
+    Raises
+    ------
+    DataError
+        An id of more than `LONGEST_ID` bytes.
+    """
+    for id_ in [] if vocabulary.is_integer else vocabulary.ids.tolist():
+        if len(id_) * 4 > LONGEST_ID and (size := len(id_.encode("utf-8", "surrogatepass"))) > LONGEST_ID:
+            raise DataError(
+                f"{source}: the {noun} that begins with {id_[:40]!r} has {size:,} bytes; one may have {LONGEST_ID:,}, "
+                "so shorten it or number them"
+            )
+    return vocabulary
 
 
 def as_ids(ids: ArrayLike) -> NDArray[Any]:
@@ -286,7 +306,8 @@ class Ratings:
             raise DataError("users, items and ratings differ in length: {}, {}, {}".format(*lengths))
         if timestamps is not None and len(np.asarray(timestamps)) != lengths[0]:
             raise DataError(f"timestamps and ratings differ in length: {len(np.asarray(timestamps))}, {lengths[0]}")
-        users, items = Vocabulary.of(user_array), Vocabulary.of(item_array)
+        users = check_ids(Vocabulary.of(user_array), "user id", "arrays")
+        items = check_ids(Vocabulary.of(item_array), "item id", "arrays")
         return cls.from_indices(
             users,
             items,

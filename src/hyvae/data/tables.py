@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hyvae.data.bad_rows import BadRows, Place
 from hyvae.data.columns import BadRowsPolicy, Columns, ReadOptions, require_columns
 from hyvae.errors import DataError
-from hyvae.ratings import Duplicates, Ratings, Vocabulary, checked_scale
+from hyvae.ratings import Duplicates, Ratings, Vocabulary, check_ids, checked_scale
 
 # what a table that cannot be converted raises: pyarrow's own errors derive from the built-in ones
 _CONVERSION_ERRORS = (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError, NotImplementedError)
@@ -116,7 +116,8 @@ def ratings_from_frame(
     where = f"{source}, {place(1)}"
 
     def typed_and_indexed(column: pl.Series, noun: str) -> tuple[Vocabulary, NDArray[Any]]:
-        return _indexed(_typed_ids(column, noun, where, text_ids))
+        vocabulary, index = _indexed(_typed_ids(column, noun, where, text_ids))
+        return check_ids(vocabulary, noun, source), index
 
     # side by side: Polars and numpy work outside the interpreter's lock
     with ThreadPoolExecutor(2) as pool:
