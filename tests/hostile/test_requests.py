@@ -16,11 +16,11 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
 from listening import TOKEN, WRITING
 
-from hyvae.serving import limits
+from hyvae.serving import keeping, limits
 from hyvae.serving import service as service_module
 from hyvae.serving.app import create_app
+from hyvae.serving.database import StoreUnavailableError
 from hyvae.serving.engine import Engine
-from hyvae.serving.events import StoreUnavailableError
 from hyvae.serving.settings import Settings
 from hyvae.titles import TitleIndex
 
@@ -282,7 +282,7 @@ def test_similar_titles_are_looked_for_once_a_request(settings, monkeypatch):
 @pytest.fixture(params=["refuses", "hangs"])
 def troubled(request, run, tmp_path, monkeypatch):
     """The service when no question to its store is answered."""
-    monkeypatch.setattr(service_module, "_READY", 0.05)
+    monkeypatch.setattr(keeping, "LONGEST_WAIT", 0.05)
     released = threading.Event()
 
     def fail(*given, **named):
@@ -293,7 +293,7 @@ def troubled(request, run, tmp_path, monkeypatch):
     settings = Settings(run=run, token=TOKEN, rate=0, database=f"sqlite:///{tmp_path}/events.db", timeout=0.4)
     with asked(settings) as client:
         store = client.app.state.service.store
-        for name in ("record", "undo", "forget", "events_of", "ratings_of", "forgotten", "check"):
+        for name in ("record", "undo", "forget", "events_of", "ratings_of", "forgotten", "can_write"):
             monkeypatch.setattr(store, name, fail)
         yield client
         released.set()
@@ -311,7 +311,7 @@ def test_however_many_ask_whether_it_is_ready_the_store_is_asked_once(settings, 
     asked_store, released = [], threading.Event()
     with asked(settings) as client:
         service = client.app.state.service
-        monkeypatch.setattr(service.store, "check", lambda: asked_store.append(1) or released.wait(30))
+        monkeypatch.setattr(service.store, "can_write", lambda: asked_store.append(1) or released.wait(30))
 
         async def ask() -> None:
             waiting = asyncio.gather(*(service.ready() for _ in range(20)))

@@ -96,9 +96,19 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/events.db"
+    return empty_database(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def postgres_database(postgres: str) -> str:
+    """An empty database of PostgreSQL."""
+    return empty_database(postgres)
+
+
+def empty_database(url: str) -> str:
+    """URL of a new database of this server of PostgreSQL."""
     import sqlalchemy as sa
 
-    url = request.getfixturevalue("postgres")
     name = f"test_{np.random.default_rng().integers(2**48)}"
     engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

@@ -13,7 +13,7 @@ from hyvae.serving.app import create_app
 from hyvae.serving.processes import server_config
 from hyvae.serving.settings import Settings
 
-TOKEN = "a token that nobody guesses"
+TOKEN = "a-token-that-nobody-guesses"
 WRITING = {"authorization": f"Bearer {TOKEN}"}
 
 

@@ -231,7 +231,12 @@ class TestWhatUsersDo:
 
     def test_forgotten_someone_is_unknown_even_to_the_run(self, client):
         self.record(client, (103, 100, 5.0, "k"))
-        assert client.delete("/v1/users/103", headers=WRITING).json() == {"user": 103, "events": 1, "in_run": True}
+        assert client.delete("/v1/users/103", headers=WRITING).json() == {
+            "user": 103,
+            "events": 1,
+            "in_run": True,
+            "erased": True,
+        }
         assert client.post("/v1/recommend", json={"user": 103}).status_code == 404
         assert client.get("/v1/users/103/ratings", headers=WRITING).json() == {"events": []}
         # who comes again begins anew

@@ -1,12 +1,15 @@
 """The store of what users do: durable, idempotent, undone and forgotten, in both databases."""
 
+import random
+import string
 import threading
 
 import pytest
 import sqlalchemy as sa
 
 from hyvae import ConfigError, DataError, Ratings
-from hyvae.serving.events import EventStore, KeyTakenError, RatingEvent, StoreUnavailableError
+from hyvae.serving.database import StoreUnavailableError
+from hyvae.serving.events import EventStore, KeyTakenError, RatingEvent
 
 
 def event(key, user=1, item=10, rating=4.0, timestamp=100):
@@ -66,6 +69,7 @@ def test_no_byte_of_a_forgotten_rating_is_left_in_the_file(tmp_path):
     store.record([event(f"k{n}", user="someone-private", item=f"i{n}") for n in range(50)])
     store.record([event("other", user="other", item="i")])
     store.forget("someone-private")
+    assert store.erase() is True
     rest = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     # the note that they are to be forgotten is the one place left
     assert rest.count(b"someone-private") <= 2
@@ -141,13 +145,33 @@ def test_what_cannot_be_opened_is_told_without_the_password(tmp_path):
 
 def test_a_database_that_is_gone_is_told_as_such(store, database):
     if database.startswith("sqlite"):
-        with store.engine.connect() as connection:
+        with store.database.engine.connect() as connection:
             connection.exec_driver_sql("DROP TABLE rating_events")
             connection.commit()
     else:
-        with store.engine.connect() as connection:
+        with store.database.engine.connect() as connection:
             connection.execute(sa.text("DROP TABLE rating_events CASCADE"))
             connection.commit()
     with pytest.raises(StoreUnavailableError) as told:
         store.record([event("a", user=31415926)])
     assert "31415926" not in str(told.value)
+
+
+def test_a_database_of_an_earlier_version_takes_longer_ids(postgres_database):
+    database = postgres_database
+    store = EventStore(database, integer_users=False, integer_items=False)
+    with store.database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP VIEW ratings")
+        for column in ("user_id", "item_id"):
+            connection.exec_driver_sql(f"ALTER TABLE rating_events ALTER COLUMN {column} TYPE VARCHAR(200)")
+        connection.exec_driver_sql("ALTER TABLE forgotten_users ALTER COLUMN user_id TYPE VARCHAR(200)")
+    store.record([event("before", user="a", item="b")])
+    store.close()
+    again = EventStore(database, integer_users=False, integer_items=False)
+    name = "".join(random.Random(0).choices(string.ascii_letters, k=1_000))
+    assert again.record([event("after", user=name, item=name[::-1])]) == 1
+    assert again.ratings_of(["a", name]) == {"a": {"b": 4.0}, name: {name[::-1]: 4.0}}
+    assert again.forget(name) == 1
+    again.close()
+    ratings = Ratings.read(database.replace("postgresql://", "postgresql+psycopg://"), query="select * from ratings")
+    assert ratings.users.ids.tolist() == ["a"]

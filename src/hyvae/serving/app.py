@@ -10,14 +10,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import AfterValidator
 
 import hyvae
 from hyvae.serving import limits, problems, schemas
-from hyvae.serving.guards import Guards, reader, writer
+from hyvae.serving.guards import Credentials, Guards, reader, writer
 from hyvae.serving.observing import Metrics, log
 from hyvae.serving.problems import responses
 from hyvae.serving.service import Service
@@ -40,8 +40,10 @@ _PAGE_SCRIPTS = (
 )
 _PAGE_FILES = {"": "text/html", "page.css": "text/css", **{f"{name}.js": "text/javascript" for name in _PAGE_SCRIPTS}}
 
-InAddress = Annotated[schemas.Text, InPath()]
+NameInAddress = Annotated[schemas.Name, InPath()]
+KeyInAddress = Annotated[schemas.Key, InPath()]
 Limit = Annotated[int, Query(ge=1, le=100)]
+_STILL_THERE = "Deleted, and not yet erased from the database's log"
 _READING = responses(400, 401, 404, 413, 422, 429, 500, 503)
 _WRITING = responses(400, 401, 404, 409, 413, 422, 429, 500, 503)
 
@@ -122,8 +124,11 @@ def _reading(service: Service) -> APIRouter:
         return _answer(await service.pairs(ask))
 
     @routes.post("/explain", response_model=schemas.Explanation)
-    async def explain(ask: schemas.ExplainRequest) -> Response:
-        """Which ratings of someone move the prediction of an item most."""
+    async def explain(ask: schemas.ExplainRequest, request: Request, given: Credentials) -> Response:
+        """Which ratings of someone move the prediction of an item most. Of a known user, it takes the token."""
+        if ask.user is not None:
+            # the reasons are the user's ratings, which GET /v1/users/ID/ratings tells nobody without it
+            writer(request, given)
         return _answer(await service.explain(ask))
 
     @routes.get("/items", response_model=schemas.Items)
@@ -131,7 +136,7 @@ def _reading(service: Service) -> APIRouter:
         query: Annotated[
             str,
             Query(max_length=schemas.LONGEST_QUERY, description="part of a title; empty: what is rated most"),
-            AfterValidator(_searchable),
+            AfterValidator(schemas.writable),
         ] = "",
         limit: Limit = 10,
     ) -> Response:
@@ -142,7 +147,7 @@ def _reading(service: Service) -> APIRouter:
         return _answer(await service.aside(lambda: catalogue.search(query, limit), limits.SEARCH))
 
     @routes.get("/items/{item:path}/similar", response_model=schemas.SimilarItems)
-    async def similar(item: InAddress, limit: Limit = 10) -> Response:
+    async def similar(item: NameInAddress, limit: Limit = 10) -> Response:
         """Items that the model knows to be alike."""
         catalogue = service.engine.catalogue
         return _answer(await service.aside(lambda: catalogue.similar(item, limit), limits.SIMILAR))
@@ -168,19 +173,21 @@ def _writing(service: Service, metrics: Metrics) -> APIRouter:
         return stored
 
     @routes.delete("/ratings/{key:path}")
-    async def undo(key: InAddress) -> schemas.StoredEvent:
+    async def undo(key: KeyInAddress) -> schemas.StoredEvent:
         """Take a stored rating back: what was rated before counts again."""
         return await service.undo(key)
 
     @routes.get("/users/{user:path}/ratings")
-    async def events(user: InAddress) -> schemas.StoredEvents:
+    async def events(user: NameInAddress) -> schemas.StoredEvents:
         """All that was stored of a user."""
         return await service.events_of(user)
 
-    @routes.delete("/users/{user:path}")
-    async def forget(user: InAddress) -> schemas.Forgotten:
+    @routes.delete("/users/{user:path}", responses={202: {"model": schemas.Forgotten, "description": _STILL_THERE}})
+    async def forget(user: NameInAddress, response: Response) -> schemas.Forgotten:
         """Delete what was stored of a user, and answer no more from what the run holds of them."""
-        return await service.forget(user)
+        forgotten = await service.forget(user)
+        response.status_code = 202 if forgotten.erased is False else 200
+        return forgotten
 
     @routes.post("/admin/reload")
     async def reload() -> schemas.Reloaded:
@@ -218,7 +225,7 @@ def _watching(service: Service, metrics: Metrics) -> APIRouter:
 
     @routes.get("/readyz", responses=responses(500, 503))
     async def readyz() -> schemas.Health:
-        """Whether it can answer, the store included."""
+        """Whether it can answer, and ratings can be stored; if not, why."""
         await service.ready()
         return schemas.Health(status="ready")
 
@@ -248,12 +255,6 @@ def _page() -> APIRouter:
 def _answer(content: bytes) -> Response:
     """JSON that was written in another thread, so that a long answer does not hold up this one."""
     return Response(content, media_type="application/json")
-
-
-def _searchable(query: str) -> str:
-    if query and not query.isprintable():
-        raise ValueError("must be printable text")
-    return query
 
 
 def _describe_problems(app: FastAPI) -> None:

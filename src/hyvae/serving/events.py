@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from hyvae.errors import ConfigError, DataError
-from hyvae.ratings import Id
+from hyvae.errors import DataError
+from hyvae.ratings import LONGEST_ID, Id
+from hyvae.serving.database import PATIENCE, Database, StoreUnavailableError
 
 SCHEMA = 1
-#: seconds for which a write waits for another one's
-PATIENCE = 10
-LONGEST_TEXT = 200
+LONGEST_KEY = 200
 
 
 class RatingEvent(NamedTuple):
@@ -37,10 +35,6 @@ class RatingEvent(NamedTuple):
     item: Id
     rating: float
     timestamp: int
-
-
-class StoreUnavailableError(Exception):
-    """The database does not answer, or refused."""
 
 
 class KeyTakenError(Exception):
@@ -63,6 +57,8 @@ class EventStore:
         SQLAlchemy's: ``sqlite:///events.db``, or ``postgresql://user:password@host/name``.
     integer_users, integer_items : bool
         Whether ids are integers, as in the run's vocabularies; else strings.
+    patience : float, default 5
+        Seconds for which a transaction waits for another one's.
 
     Raises
     ------
@@ -72,20 +68,19 @@ class EventStore:
         The database cannot be opened, or holds ids of another type.
     """
 
-    def __init__(self, url: str, *, integer_users: bool, integer_items: bool) -> None:
-        self.engine = _engine(url)
-        self._sqlite = self.engine.dialect.name == "sqlite"
-        self._insert: Any = sqlite.insert if self._sqlite else postgresql.insert
+    def __init__(self, url: str, *, integer_users: bool, integer_items: bool, patience: float = PATIENCE) -> None:
+        self.database = Database(url, patience=patience)
+        self._insert: Any = sqlite.insert if self.database.is_sqlite else postgresql.insert
         tables = sa.MetaData()
         number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-        text = sa.String(LONGEST_TEXT)
+        text, id_text = sa.String(LONGEST_KEY), sa.String(LONGEST_ID)
         self._events = sa.Table(
             "rating_events",
             tables,
             sa.Column("id", number, primary_key=True, autoincrement=True),
             sa.Column("key", text, nullable=False, unique=True),
-            sa.Column("user_id", sa.BigInteger() if integer_users else text, nullable=False),
-            sa.Column("item_id", sa.BigInteger() if integer_items else text, nullable=False),
+            sa.Column("user_id", sa.BigInteger() if integer_users else id_text, nullable=False),
+            sa.Column("item_id", sa.BigInteger() if integer_items else id_text, nullable=False),
             sa.Column("rating", sa.Float(53), nullable=False),
             sa.Column("timestamp", sa.BigInteger(), nullable=False),
             sa.Column("undone", sa.Boolean(), nullable=False, default=False),
@@ -94,7 +89,7 @@ class EventStore:
         self._forgotten = sa.Table(
             "forgotten_users",
             tables,
-            sa.Column("user_id", sa.BigInteger() if integer_users else text, primary_key=True, autoincrement=False),
+            sa.Column("user_id", sa.BigInteger() if integer_users else id_text, primary_key=True, autoincrement=False),
             sa.Column("timestamp", sa.BigInteger(), nullable=False),
         )
         self._about = sa.Table(
@@ -113,46 +108,44 @@ class EventStore:
         )
         self._event = event
         wanted = {"schema": str(SCHEMA), "users": _kind(integer_users), "items": _kind(integer_items)}
+        name = self.database.name
         try:
-            with self._writing() as connection:
-                self._make(connection, tables, wanted)
+            with self.database.writing() as connection:
+                self._make(connection, tables, {**wanted, "stamp": uuid.uuid4().hex})
                 found = dict(connection.execute(sa.select(self._about.c.name, self._about.c.value)).all())
-        except (SQLAlchemyError, StoreUnavailableError) as error:
-            raise DataError(f"{self.name} cannot be opened as a store of ratings: {_reason(error)}") from error
-        for name, value in wanted.items():
-            if found.get(name) != value:
+            self.database.keep_to(found["stamp"])
+        except StoreUnavailableError as error:
+            raise DataError(f"{name} cannot be opened as a store of ratings: {error}") from error
+        for about, value in wanted.items():
+            if found.get(about) != value:
                 raise DataError(
-                    f"{self.name} was made for {name} {found.get(name)}, and the run has {value}; name another database"
+                    f"{name} was made for {about} {found.get(about)}, and the run has {value}; name another database"
                 )
-
-    @property
-    def name(self) -> str:
-        """The database, without password."""
-        return self.engine.url.render_as_string(hide_password=True)
 
     def _make(self, connection: sa.Connection, tables: sa.MetaData, about: Mapping[str, str]) -> None:
         """Make the tables where they are not there; two services may start at once."""
-        if not self._sqlite:
+        if not self.database.is_sqlite:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(7_294_611)))
         tables.create_all(connection)
         rows = [{"name": name, "value": value} for name, value in about.items()]
         connection.execute(self._insert(self._about).values(rows).on_conflict_do_nothing())
+        if not self.database.is_sqlite:
+            self._widen(connection)
         view = self._current.compile(connection, compile_kwargs={"literal_binds": True})
-        replace = "CREATE VIEW IF NOT EXISTS" if self._sqlite else "CREATE OR REPLACE VIEW"
+        replace = "CREATE VIEW IF NOT EXISTS" if self.database.is_sqlite else "CREATE OR REPLACE VIEW"
         connection.exec_driver_sql(f"{replace} ratings AS {view}")
 
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with _available(), self.engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """A transaction that is committed, and on the disk, when the block is left."""
-        with _available(), self.engine.connect() as connection:
-            writer = connection.execution_options(hyvae_writes=True)
-            with writer.begin():
-                yield writer
+    def _widen(self, connection: sa.Connection) -> None:
+        """Let a database of an earlier version take ids as long as they may be now."""
+        for column in (self._events.c.user_id, self._events.c.item_id, self._forgotten.c.user_id):
+            found = sa.inspect(connection).get_columns(column.table.name)
+            length = next(getattr(each["type"], "length", None) for each in found if each["name"] == column.name)
+            if length is not None and length < LONGEST_ID:
+                # the view, which is made again, holds its columns fast
+                connection.exec_driver_sql("DROP VIEW IF EXISTS ratings")
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {column.table.name} ALTER COLUMN {column.name} TYPE VARCHAR({LONGEST_ID})"
+                )
 
     def record(self, events: Sequence[RatingEvent]) -> int:
         """Store events, all or none; they are on the disk when this returns.
@@ -179,7 +172,7 @@ class EventStore:
             | {"undone": False}
             for e in by_key.values()
         ]
-        with self._writing() as connection:
+        with self.database.writing() as connection:
             insert = self._insert(table).on_conflict_do_nothing(index_elements=[columns.key]).returning(columns.key)
             stored = len(connection.execute(insert, rows).all())
             if stored < len(rows):
@@ -202,7 +195,7 @@ class EventStore:
             What was undone; None where no event has the key.
         """
         columns = self._events.c
-        with self._writing() as connection:
+        with self.database.writing() as connection:
             connection.execute(sa.update(self._events).where(columns.key == key).values(undone=True))
             found = connection.execute(
                 sa.select(columns.key, columns.user_id, columns.item_id, columns.rating, columns.timestamp).where(
@@ -214,19 +207,38 @@ class EventStore:
     def forget(self, user: Id) -> int:
         """Delete all that was stored of a user, and note that nothing of them is to be answered from.
 
+        The rows are gone when this returns. `erase` takes them out of the database's files.
+
         Returns
         -------
         int
             Events that were deleted.
+
+        Raises
+        ------
+        StoreUnavailableError
+            Nothing was deleted.
         """
-        with self._writing() as connection:
+        with self.database.writing() as connection:
             gone = connection.execute(sa.delete(self._events).where(self._events.c.user_id == user)).rowcount
             insert = self._insert(self._forgotten).on_conflict_do_nothing()
             connection.execute(insert, {"user_id": user, "timestamp": int(time.time())})
-        if self._sqlite:  # or the log still has the rows
-            with self._reading() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         return int(gone)
+
+    def erase(self) -> bool | None:
+        """Take deleted rows out of SQLite's log; its file has overwritten them.
+
+        Returns
+        -------
+        bool or None
+            False where another process still reads from the log: ask again. None where the database is PostgreSQL,
+            which overwrites deleted rows when it needs their place.
+
+        Raises
+        ------
+        StoreUnavailableError
+        """
+        return self.database.empty_log()
 
     def events_of(self, user: Id) -> list[tuple[RatingEvent, bool]]:
         """All events of a user, oldest first, and whether each was undone."""
@@ -236,14 +248,14 @@ class EventStore:
             .where(columns.user_id == user)
             .order_by(columns.id)
         )
-        with self._reading() as connection:
+        with self.database.reading() as connection:
             return [(RatingEvent(*row[:5]), bool(row[5])) for row in connection.execute(query)]
 
     def ratings_of(self, users: Sequence[Id]) -> dict[Id, dict[Id, float]]:
         """What each of some users has rated, by item: the last rating that was not undone."""
         query = self._current.where(self._event.c.user_id.in_(list(users)))
         found: dict[Id, dict[Id, float]] = defaultdict(dict)
-        with self._reading() as connection:
+        with self.database.reading() as connection:
             for user, item, rating, _ in connection.execute(query):
                 found[user][item] = rating
         return found
@@ -251,17 +263,27 @@ class EventStore:
     def forgotten(self, users: Sequence[Id]) -> set[Id]:
         """Those of some users who were forgotten."""
         column = self._forgotten.c.user_id
-        with self._reading() as connection:
+        with self.database.reading() as connection:
             return set(connection.scalars(sa.select(column).where(column.in_(list(users)))))
 
-    def check(self) -> None:
-        """Ask the database whether it answers."""
-        with self._reading() as connection:
-            connection.execute(sa.select(1))
+    def can_write(self) -> None:
+        """Write into the database, as a rating does.
+
+        Raises
+        ------
+        StoreUnavailableError
+            It cannot be written.
+        """
+        now = {"name": "written", "value": str(int(time.time()))}
+        with self.database.writing() as connection:
+            for table in (self._events, self._forgotten):
+                connection.execute(sa.select(*table.c).limit(1))
+            insert = self._insert(self._about).values(now)
+            connection.execute(insert.on_conflict_do_update(index_elements=[self._about.c.name], set_=now))
 
     def close(self) -> None:
         """Let go of all connections."""
-        self.engine.dispose()
+        self.database.close()
 
 
 def _same(one: RatingEvent, other: RatingEvent) -> bool:
@@ -271,52 +293,3 @@ def _same(one: RatingEvent, other: RatingEvent) -> bool:
 
 def _kind(integer: bool) -> str:
     return "integer" if integer else "string"
-
-
-def _engine(address: str) -> sa.Engine:
-    try:
-        url = sa.make_url(address)
-        backend = url.get_backend_name()
-        if backend not in ("sqlite", "postgresql"):
-            raise ConfigError(f"a store of ratings is in sqlite:///… or postgresql://…, not in {backend}")
-        if url.drivername == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
-        if backend == "sqlite":
-            if url.database in (None, "", ":memory:"):
-                raise ConfigError("a store in memory is lost when the service stops; name a file: sqlite:///events.db")
-            engine = sa.create_engine(url, connect_args={"timeout": PATIENCE})
-            sa.event.listen(engine, "connect", _on_connect)
-            sa.event.listen(engine, "begin", _on_begin)
-            return engine
-        return sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": PATIENCE})
-    except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise ConfigError("the database is not a URL such as sqlite:///events.db or postgresql://…") from error
-    except ImportError as error:
-        raise ConfigError("PostgreSQL needs its driver: pip install 'hyvae[postgres]'") from error
-
-
-def _on_connect(connection: Any, record: Any) -> None:
-    # transactions begin when `_on_begin` says so, and not when the driver thinks that they should
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={1000 * PATIENCE}", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _on_begin(connection: sa.Connection) -> None:
-    # a transaction that first reads and then writes could not wait for another's write
-    writes = connection.get_execution_options().get("hyvae_writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-@contextmanager
-def _available() -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        raise StoreUnavailableError(_reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    """One line, without the statement and its values: they are personal data."""
-    original = getattr(error, "orig", None) or error
-    return (str(original).strip().splitlines() or [type(original).__name__])[0][:200]

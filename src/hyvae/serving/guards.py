@@ -22,8 +22,9 @@ from hyvae.serving.observing import Metrics, log
 from hyvae.serving.problems import Problem
 from hyvae.serving.settings import Settings
 
-#: that a balancer or monitor asks
-UNGUARDED = ("/healthz", "/readyz", "/metrics")
+#: that a balancer asks, by whatever name, and a monitor: neither is limited
+UNNAMED = ("/healthz", "/readyz")
+UNGUARDED = (*UNNAMED, "/metrics")
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 _HEADERS = [
     (name.encode(), value.encode())
@@ -233,7 +234,7 @@ class Guards:
 
     async def _guarded(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
         await self._check_rate(request, scope)
-        if scope["path"] not in UNGUARDED:
+        if scope["path"] not in UNNAMED:
             self._check_host(scope)
         body = await self._body(request, scope, receive)
         request.asker.charge(limits.tokens_for_bytes(len(body)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+
+from hyvae.ratings import LONGEST_ID
 
 MOST_RATINGS = 5_000
 MOST_ITEMS = 1_000
@@ -12,20 +15,30 @@ MOST_PAIRS = 1_000
 MOST_EVENTS = 1_000
 MOST_REQUESTS = 100
 LONGEST_LIST = 500
-LONGEST_ID = 200
+LONGEST_KEY = 200
 LONGEST_QUERY = 200
 _BIGGEST = 2**63 - 1
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def _writable(text: str) -> str:
-    # control characters and lone surrogates: no database and no log takes them
-    if not text.isprintable():
-        raise ValueError("must be printable text")
+def writable(text: str) -> str:
+    """Refuse control characters and lone surrogates: not all databases and addresses take them."""
+    if _UNWRITABLE.search(text):
+        raise ValueError("must be text without control characters")
     return text
 
 
-Text = Annotated[StrictStr, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(_writable)]
-Id = Annotated[StrictInt, Field(ge=-_BIGGEST, le=_BIGGEST)] | Text
+def _short(text: str) -> str:
+    if len(text.encode()) > LONGEST_ID:
+        raise ValueError(f"must have {LONGEST_ID:,} bytes at most")
+    return text
+
+
+Key = Annotated[StrictStr, Field(min_length=1, max_length=LONGEST_KEY), AfterValidator(writable)]
+Name = Annotated[
+    StrictStr, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(writable), AfterValidator(_short)
+]
+Id = Annotated[StrictInt, Field(ge=-_BIGGEST, le=_BIGGEST)] | Name
 Coverage = Annotated[float, Field(0.9, gt=0, lt=1, description="share of ratings that intervals are to hold")]
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 
@@ -119,7 +132,7 @@ class Event(Request):
     user: Id
     item: Id = Field(description="id or title; stored by id")
     rating: Number
-    key: Text = Field(description="of this event, yours: sent again, it is stored once")
+    key: Key = Field(description="of this event, yours: sent again, it is stored once")
     timestamp: int | None = Field(None, ge=0, le=_BIGGEST, description="Unix seconds; default: now")
 
 
@@ -296,6 +309,10 @@ class Forgotten(BaseModel):
     user: int | str
     events: int = Field(description="stored ratings that were deleted")
     in_run: bool = Field(description="whether the run's own ratings hold them: use 'hyvae forget' and reload")
+    erased: bool | None = Field(
+        description="whether the database's files hold nothing of them any more; false: a log that another process "
+        "reads still does, and is emptied as soon as that is possible; null: PostgreSQL overwrites them in its time"
+    )
 
 
 class Reloaded(BaseModel):

@@ -16,9 +16,11 @@ from hyvae.ratings import Id
 from hyvae.serving import limits, schemas
 from hyvae.serving.batching import Batcher
 from hyvae.serving.catalogue import UnknownItem
+from hyvae.serving.database import PATIENCE, StoreUnavailableError
 from hyvae.serving.engine import Engine, Known, Live, Question
-from hyvae.serving.events import EventStore, KeyTakenError, RatingEvent, StoreUnavailableError
+from hyvae.serving.events import EventStore, KeyTakenError, RatingEvent
 from hyvae.serving.fairness import QueueFullError, asking
+from hyvae.serving.keeping import Keeper
 from hyvae.serving.observing import Metrics
 from hyvae.serving.problems import Problem
 from hyvae.serving.settings import Settings
@@ -26,8 +28,6 @@ from hyvae.serving.settings import Settings
 NOTHING_KNOWN = Known({}, set())
 #: work of a batch for each question that it may have: what comes meanwhile waits no longer than for this
 _SLICE = 2.0
-#: seconds after which a store that has not answered counts as not ready
-_READY = 2.0
 _T = TypeVar("_T")
 
 
@@ -60,13 +60,17 @@ class Service:
         self.settings = settings
         self.live = Live(settings.run)
         self.store: EventStore | None = None
+        self.keeper: Keeper | None = None
         if settings.database is not None:
             history = self.engine.history
             self.store = EventStore(
                 settings.database,
                 integer_users=history.users.is_integer,
                 integer_items=history.items.is_integer,
+                # so that what a request was told of it is true
+                patience=min(PATIENCE, settings.timeout / 2),
             )
+            self.keeper = Keeper(self.store)
         most, longest = settings.batch, settings.queue
         self._answers: Batcher[_Asked, Any] = Batcher(
             self._answer, most=most, slice_=_SLICE * most, longest=longest, told=metrics.batches.observe
@@ -78,7 +82,7 @@ class Service:
         self._writes: Batcher[Callable[[], Any], Any] = Batcher(_called, longest=longest, name="writes")
         self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reloads")
         self._checks = ThreadPoolExecutor(1, thread_name_prefix="checks")
-        self._checking: asyncio.Future[None] | None = None
+        self._checking: asyncio.Future[str | None] | None = None
         self._reloading = asyncio.Lock()
 
     @property
@@ -92,6 +96,8 @@ class Service:
             batcher.close()
         for pool in (self._reloads, self._checks):
             pool.shutdown(wait=False, cancel_futures=True)
+        if self.keeper is not None:
+            self.keeper.close()
         if self.store is not None:
             self.store.close()
 
@@ -107,12 +113,9 @@ class Service:
                 503, "too-busy", "more requests wait than can be answered soon; try again", headers={"Retry-After": "1"}
             ) from error
         except StoreUnavailableError as error:
-            raise Problem(
-                503,
-                "store-unavailable",
-                "the store of ratings does not answer; try again",
-                headers={"Retry-After": "5"},
-            ) from error
+            if self.keeper is not None:
+                self.keeper.tell(error)
+            raise _not_now(error.said) from error
         except UnknownItem as unknown:
             raise await self._hinted(unknown) from unknown
 
@@ -259,7 +262,11 @@ class Service:
                 item = engine.catalogue.index(event.item, f"events.{place}.item")
                 engine.check_rating(event.rating, f"events.{place}.rating")
                 item_id = engine.catalogue.ids[item]
-                events.append(RatingEvent(event.key, user, item_id, event.rating, event.timestamp or now))
+                events.append(
+                    RatingEvent(
+                        event.key, user, item_id, event.rating, now if event.timestamp is None else event.timestamp
+                    )
+                )
         try:
             stored = await self._stored(lambda: store.record(events))
         except KeyTakenError as error:
@@ -295,8 +302,9 @@ class Service:
         user = engine.user_id(user)
         _require_fitting(engine, user, "user")
         gone = await self._stored(lambda: store.forget(user))
+        erased = None if self.keeper is None else await self._stored(self.keeper.erase)
         in_run = engine.user_index(user) >= 0
-        return schemas.Forgotten(user=user, events=gone, in_run=in_run)
+        return schemas.Forgotten(user=user, events=gone, in_run=in_run, erased=erased)
 
     # -- the run ------------------------------------------------------------------------------------------
 
@@ -319,24 +327,20 @@ class Service:
         return schemas.Reloaded(fingerprint=fingerprint, previous=previous, changed=fingerprint != previous)
 
     async def ready(self) -> None:
-        """Whether it can answer, the store included.
+        """Whether it can answer, and ratings can be stored.
 
         Raises
         ------
         Problem
             503.
         """
-        if self.store is None:
+        if self.keeper is None:
             return
-        # however many ask, the store is asked once at a time
+        # however many ask, one thread waits, for a second at most
         if self._checking is None or self._checking.done():
-            self._checking = asyncio.get_running_loop().run_in_executor(self._checks, self.store.check)
-            self._checking.add_done_callback(asyncio.Future.exception)  # nobody may wait for it any more
-        async with self._telling():
-            try:
-                await asyncio.wait_for(asyncio.shield(self._checking), _READY)
-            except TimeoutError as error:
-                raise StoreUnavailableError(f"it has not answered for {_READY:g} s") from error
+            self._checking = asyncio.get_running_loop().run_in_executor(self._checks, self.keeper.trouble)
+        if (trouble := await asyncio.shield(self._checking)) is not None:
+            raise _not_now(trouble)
 
 
 async def _settled(asked: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
@@ -383,3 +387,12 @@ def _require_fitting(engine: Engine, user: Id, field: str) -> None:
     if not engine.fits(user):
         kind = "integers of 64 bits" if engine.history.users.is_integer else "strings"
         raise Problem(422, "wrong-id", f"ids of users are {kind} here", field=field)
+
+
+def _not_now(trouble: str) -> Problem:
+    return Problem(
+        503,
+        "store-unavailable",
+        f"the store of ratings cannot be used now: {trouble}",
+        headers={"Retry-After": "5"},
+    )
