@@ -1,24 +1,32 @@
 """Real processes: what kill -9 leaves, reloads under load, several workers, how it starts and stops."""
 
+import json
+import operator
 import os
 import re
+import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from listening import TOKEN, WRITING
 
-from hyvae import HyVAE, Recommender
+from hyvae import ConfigError, HyVAE, Recommender
+from hyvae.serving import processes, supervising
 from hyvae.serving.events import EventStore
+from hyvae.serving.settings import Settings
 
 PATIENCE = 60
+pytestmark = pytest.mark.integration
 
 
 class Serving:
@@ -241,6 +249,117 @@ def failing(*arguments, **environment):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+def test_whoever_was_let_in_before_it_stops_is_answered(own_run, workers):
+    with serving(own_run, "--port", 0, "--workers", workers) as service:
+        service.client().get("/v1/model").raise_for_status()
+        let_in = [socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) for _ in range(20)]
+        os.kill(service.process.pid, signal.SIGTERM)
+        until(lambda: not is_open(service.port))
+        for each in let_in:
+            each.sendall(b"GET /v1/model HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        answers = [all_of(each) for each in let_in]
+        service.process.wait(PATIENCE)
+    for answer in answers:
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer
+
+
+def all_of(connection):
+    parts = []
+    while part := connection.recv(65_536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def is_open(port):
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_processes_end_with_the_one_that_started_them(own_run):
+    with serving(own_run, "--port", 0, "--workers", 2) as service:
+        service.client().get("/v1/model").raise_for_status()
+        until(lambda: len(children(service)) == 2)
+        os.kill(service.process.pid, signal.SIGKILL)
+        until(lambda: not any(lives(pid) for pid in children(service)))
+        assert not is_open(service.port)
+
+
+def lives(pid):
+    try:
+        # one that nobody waits for is dead too
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_run_that_vanished_is_one_line_each_time(own_run):
+    with serving(own_run, "--port", 0, "--workers", 2) as service:
+        service.client().get("/v1/model").raise_for_status()
+        until(lambda: len(children(service)) == 2)
+        shutil.rmtree(own_run)
+        os.kill(children(service)[0], signal.SIGKILL)
+        until(lambda: sum("a process ended" in line for line in service.said) == 2)
+        # the other one answers on
+        assert service.client().get("/v1/model").status_code == 200
+        ended = [json.loads(line) for line in service.said if "a process ended" in line]
+        assert [line["again_in_s"] for line in ended] == [1.0, 2.0]
+        assert sum("cannot serve" in line for line in service.said) == 1
+        assert not any("Traceback" in line for line in service.said)
+        service.kill(signal.SIGTERM)
+
+
+class Ended:
+    """A process that ended as soon as it was started."""
+
+    pid, exitcode = 4711, 1
+
+    def __init__(self):
+        self._ended, self._other = socket.socketpair()
+        self._other.close()
+        self.sentinel = self._ended
+
+    def is_alive(self):
+        return False
+
+
+def test_a_service_none_of_whose_processes_stays_up_is_given_up(monkeypatch):
+    monkeypatch.setattr(supervising, "_SHORTEST_PAUSE", 0.001)
+    monkeypatch.setattr(signal, "signal", lambda *given: None)
+    started = []
+    monkeypatch.setattr(supervising.Supervisor, "_started", lambda self: started.append(Ended()) or started[-1])
+    with socket.socket() as listening, pytest.raises(ConfigError, match="no process of the service stays up"):
+        supervising.Supervisor(Settings(run="none", workers=2), listening, operator.is_).run()
+    assert len(started) == 10
+
+
+@pytest.mark.parametrize(("ends", "pause"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (1_000, 60)])
+def test_each_time_it_waits_twice_as_long(ends, pause):
+    assert supervising.pause_after(ends) == pause
+
+
+@pytest.mark.parametrize(
+    ("limits", "raised", "enough"),
+    [
+        ((20, 20), 20, False),
+        ((255, 255), 255, False),
+        ((256, 256), 256, True),
+        ((20, 5_000), 4_096, True),
+        ((1_024, resource.RLIM_INFINITY), 4_096, True),
+        ((5_000, 5_000), None, True),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), None, True),
+    ],
+)
+def test_too_few_files_are_refused_at_the_start(limits, raised, enough, monkeypatch):
+    asked = []
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda which, wanted: asked.append(wanted))
+    with nullcontext() if enough else pytest.raises(ConfigError, match=f"only {limits[1]} files.* ulimit -n 4096"):
+        processes.require_files()
+    assert asked == ([] if raised is None else [(raised, limits[1])])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 def test_the_last_line_of_its_log_is_written_before_it_stops(own_run, workers):
     with serving(own_run, "--port", 0, "--workers", workers) as service:
         service.client().get("/v1/model").raise_for_status()
@@ -250,7 +369,6 @@ def test_the_last_line_of_its_log_is_written_before_it_stops(own_run, workers):
 
 def test_what_is_wrong_is_told_in_one_line(own_run, tmp_path):
     assert "is not a folder" in failing(tmp_path / "none", "--port", 0)
-    assert "could be guessed" in failing(own_run, HYVAE_TOKEN="short")
     assert "not in mysql" in failing(own_run, "--port", 0, "--database", "mysql://host/name")
     with serving(own_run, "--port", 0) as service:
         service.client().close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import multiprocessing
 import os
 import signal
 import socket
@@ -13,24 +12,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing.process import BaseProcess
-from pathlib import Path
+from typing import Any
 
 import torch
 import uvicorn
 from fastapi import FastAPI
 
-from hyvae.errors import ConfigError
+from hyvae.errors import ConfigError, HyvaeError
 from hyvae.serving.app import create_app, reload_run
 from hyvae.serving.connections import bounded
 from hyvae.serving.observing import SHARED_FOLDER, log, log_to_stderr
 from hyvae.serving.problems import Problem
 from hyvae.serving.settings import Settings
+from hyvae.serving.supervising import GRACE, Supervisor, end_with_parent, let_in_no_more
 
-#: seconds that requests have to end when the service is stopped
-GRACE = 15
-#: seconds before a process that ended by itself is started again
-_PAUSE = 1.0
+#: proxies whose X-Forwarded-For is believed: addresses or networks, with commas; nobody's by default
+PROXIES = "FORWARDED_ALLOW_IPS"
+#: seconds in which those whom a service that stops has let in can still ask
+LINGER = 1.0
+#: files and connections that a process must be able to have open at once, and as many as it asks the system for
+FEWEST_FILES, WANTED_FILES = 256, 4096
 #: seconds that a line of the log may wait to be written
 _LINES_WAIT = 0.2
 _BACKLOG = 2048
@@ -50,6 +51,7 @@ def run(settings: Settings, told: Callable[[int], None]) -> None:
     HyvaeError
         The run cannot be loaded, the store not be opened, or the address not be bound.
     """
+    require_files()
     listening = _bound(settings)
     if settings.workers == 1:
         _serve(settings, listening, told)
@@ -60,7 +62,30 @@ def run(settings: Settings, told: Callable[[int], None]) -> None:
     told(listening.getsockname()[1])
     with tempfile.TemporaryDirectory(prefix="hyvae-") as folder:
         os.environ[SHARED_FOLDER] = folder
-        _Supervisor(settings, listening, Path(folder)).run()
+        Supervisor(settings, listening, _work).run()
+
+
+def require_files() -> None:
+    """Let this process have many files open.
+
+    Raises
+    ------
+    ConfigError
+        It may not: it would start, and be able to answer nobody.
+    """
+    try:
+        import resource
+    except ImportError:  # not on every system
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < WANTED_FILES:
+        soft = WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, WANTED_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < FEWEST_FILES:
+            raise ConfigError(
+                f"only {soft} files and connections may be open at once, and the service needs {FEWEST_FILES}; "
+                f"raise the limit: ulimit -n {WANTED_FILES}"
+            )
 
 
 def _bound(settings: Settings) -> socket.socket:
@@ -80,6 +105,7 @@ def _bound(settings: Settings) -> socket.socket:
 
 def server_config(app: FastAPI) -> uvicorn.Config:
     """How the application is served, here and in tests."""
+    proxies = os.environ.get(PROXIES, "")
     return uvicorn.Config(
         app,
         http=bounded(app.state.settings),
@@ -89,7 +115,65 @@ def server_config(app: FastAPI) -> uvicorn.Config:
         timeout_graceful_shutdown=GRACE,
         timeout_keep_alive=75,
         lifespan="on",
+        # uvicorn believes whoever asks from this machine, so that a limit of one address would be none
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
     )
+
+
+class Server(uvicorn.Server):
+    """Stops without cutting off whom it has let in."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let nobody in, answer who was let in before, and stop."""
+        doors = [listening.dup() for listening in sockets or []]
+        for door in doors:
+            let_in_no_more(door)
+        for server in self.servers:
+            server.close()
+        for listening in sockets or []:
+            listening.close()
+        # after their next answer they are to go
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        await asyncio.sleep(0)
+        for door in doors:
+            await self._answer_who_waits(door)
+        end = time.monotonic() + LINGER
+        while self.server_state.connections and time.monotonic() < end and not self.force_exit:
+            await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
+
+    async def _answer_who_waits(self, door: socket.socket) -> None:
+        """Take what the kernel has let in and nobody has taken: with the door, it would be cut off."""
+        waiting = []
+        with door, contextlib.suppress(OSError):
+            door.setblocking(False)
+            while True:
+                waiting.append(door.accept()[0])
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: Any = self.config.http_protocol_class
+        return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+
+def _work(settings: Settings, listening: socket.socket) -> None:
+    """One process of several: what is wrong is one line of the log."""
+    end_with_parent()
+    log_to_stderr()
+    try:
+        _serve(settings, listening)
+    except HyvaeError as error:
+        log.error("cannot serve", extra={"facts": {"reason": str(error)}})
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:
+        log.exception("failed")
+        sys.exit(1)
 
 
 def _serve(settings: Settings, listening: socket.socket, told: Callable[[int], None] | None = None) -> None:
@@ -102,7 +186,7 @@ def _serve(settings: Settings, listening: socket.socket, told: Callable[[int], N
     # what is there now stays: to look through it for garbage, again and again, would stop every answer meanwhile
     gc.collect()
     gc.freeze()
-    server = uvicorn.Server(server_config(app))
+    server = Server(server_config(app))
     reloads: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:
@@ -142,50 +226,3 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:  # not on every system
         return None
     return uvloop.new_event_loop
-
-
-class _Supervisor:
-    """Keeps several processes running."""
-
-    def __init__(self, settings: Settings, listening: socket.socket, shared: Path) -> None:
-        self.settings = settings.model_copy(update={"supervisor": os.getpid()})
-        self.listening, self.shared = listening, shared
-        # spawned: a fork would take torch's threads along half
-        self.context = multiprocessing.get_context("spawn")
-        self.processes: list[BaseProcess] = []
-        self.stopping = False
-
-    def run(self) -> None:
-        """Start all, start again what ends, pass signals on."""
-        log_to_stderr()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, self._pass_on)
-        self.processes = [self._started() for _ in range(self.settings.workers)]
-        while not self.stopping:
-            for place, process in enumerate(self.processes):
-                process.join(timeout=0.2)
-                if not process.is_alive() and not self.stopping:
-                    log.error("a process ended", extra={"facts": {"pid": process.pid, "code": process.exitcode}})
-                    time.sleep(_PAUSE)
-                    self.processes[place] = self._started()
-        for process in self.processes:
-            process.join(GRACE + 5)
-            if process.is_alive():
-                process.kill()
-
-    def _started(self) -> BaseProcess:
-        process = self.context.Process(target=_serve, args=(self.settings, self.listening), daemon=True)
-        process.start()
-        return process
-
-    def _stop(self, number: int, frame: object) -> None:
-        self.stopping = True
-        for process in self.processes:
-            if process.is_alive():
-                process.terminate()
-
-    def _pass_on(self, number: int, frame: object) -> None:
-        for process in self.processes:
-            if process.is_alive() and process.pid is not None:
-                os.kill(process.pid, signal.SIGHUP)
