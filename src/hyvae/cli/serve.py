@@ -10,12 +10,14 @@ import typer
 
 from hyvae.cli import options
 from hyvae.cli.output import note, stdout
+from hyvae.client import SENDABLE
 from hyvae.errors import ConfigError
 
 if TYPE_CHECKING:
     from hyvae.serving.settings import Settings
 
 TOKEN, READ_TOKEN, DATABASE = "HYVAE_TOKEN", "HYVAE_READ_TOKEN", "HYVAE_DATABASE"
+_SHORTEST_TOKEN = 16
 
 
 def serve(
@@ -46,12 +48,7 @@ def serve(
         HYVAE_TOKEN=… hyvae serve run --host 0.0.0.0 --workers 4 --database postgresql://user:password@host/name
     """
     settings_of = _settings_class()
-    token = os.environ.get(TOKEN)
-    if token is None:
-        token = secrets.token_urlsafe(24)
-        note(f"{TOKEN} is not set; for writing and reloading this time: {token}")
-    elif len(token) < 16:
-        raise ConfigError(f"{TOKEN} is shorter than 16 characters and could be guessed; take a longer one")
+    token, read_token = _tokens()
     from hyvae.serving.processes import run as run_service
 
     settings = settings_of(
@@ -61,7 +58,7 @@ def serve(
         workers=workers,
         database=database or f"sqlite:///{run.resolve()}-events.db",
         token=token,
-        read_token=os.environ.get(READ_TOKEN) or None,
+        read_token=read_token,
         rate=rate,
         burst=max(1, int(2 * rate)),
         timeout=timeout,
@@ -74,6 +71,31 @@ def serve(
         stdout.print(f"serving {run} at http://{shown}:{port}/ (Ctrl-C stops it)", markup=False, highlight=False)
 
     run_service(settings, told)
+
+
+def _tokens() -> tuple[str, str | None]:
+    """The tokens for writing and for reading, as the environment has them."""
+    token, read_token = os.environ.get(TOKEN), os.environ.get(READ_TOKEN) or None
+    for name, given in ((TOKEN, token), (READ_TOKEN, read_token)):
+        if given is not None:
+            _check_token(name, given)
+    if token is not None and token == read_token:
+        raise ConfigError(f"{READ_TOKEN} is the same as {TOKEN}, so that whoever reads could write; take another one")
+    if token is None:
+        token = secrets.token_urlsafe(24)
+        note(f"{TOKEN} is not set; for writing and reloading this time: {token}")
+    return token, read_token
+
+
+def _check_token(name: str, token: str) -> None:
+    if len(token) < _SHORTEST_TOKEN:
+        raise ConfigError(
+            f"{name} is shorter than {_SHORTEST_TOKEN} characters and could be guessed; take a longer one"
+        )
+    if not SENDABLE.fullmatch(token):
+        raise ConfigError(
+            f"{name} has blanks, or characters other than ASCII's, which no request can carry; take letters and digits"
+        )
 
 
 def _settings_class() -> type[Settings]:
