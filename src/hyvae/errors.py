@@ -1,4 +1,36 @@
-"""The one exception family. Each message says what is wrong, where, and the mend."""
+"""The one exception family. Each message says what is wrong, where, and the mend.
+
+A mend is said in the words of whoever asked: `option` names a Python argument, or the flag where a command asked.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_of_a_command: ContextVar[bool] = ContextVar("_of_a_command", default=False)
+
+
+@contextmanager
+def spoken_to_a_shell() -> Iterator[None]:
+    """Let messages name the flags of commands meanwhile, in place of Python arguments."""
+    token = _of_a_command.set(True)
+    try:
+        yield
+    finally:
+        _of_a_command.reset(token)
+
+
+def option(python: str, flag: str) -> str:
+    """The one of two ways to name an option that fits who asked: ``header=False`` or ``--no-header``."""
+    return flag if _of_a_command.get() else python
+
+
+def warn(message: str) -> None:
+    """Issue a `DataWarning` that prints as itself, without a line of hyvae's own source below."""
+    warnings.warn_explicit(message, DataWarning, filename="hyvae", lineno=1)
 
 
 class HyvaeError(Exception):

@@ -58,6 +58,15 @@ class Reading:
         str, _reading("--on-bad-rows", "Rows that cannot be used: error, or skip (counts and lists them).")
     ] = "error"
 
+    quote: Annotated[str | None, _reading("--quote", "Around fields of a text; '' if quotes are plain.")] = None
+    time_unit: Annotated[str | None, _reading("--time-unit", "Of times: s, ms, us, ns, yyyymmdd, year or excel.")] = (
+        None
+    )
+    time_format: Annotated[str | None, _reading("--time-format", "Of dates, for example %d/%m/%Y.")] = None
+    not_rated: Annotated[
+        list[str] | None, _reading("--not-rated", "A rating that stands for 'not rated', such as -1; may be repeated.")
+    ] = None
+
     def read(self, source: str) -> Ratings:
         """Read a source."""
         options: dict[str, Any] = {
@@ -73,6 +82,10 @@ class Reading:
             "query": self.query,
             "on_duplicates": self.on_duplicates,
             "on_bad_rows": self.on_bad_rows,
+            "quote": self.quote,
+            "time_unit": self.time_unit,
+            "time_format": self.time_format,
+            "not_rated": tuple(self.not_rated or ()),
         }
         return Ratings.read(source, **options)
 

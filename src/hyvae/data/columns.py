@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from hyvae.errors import ConfigError, DataError
+from hyvae.errors import ConfigError, DataError, option
 from hyvae.ratings import Duplicates
 
 # Lower case without punctuation, best guess first.
@@ -36,6 +36,7 @@ COMMON_NAMES = {
 # the order of Surprise, MovieLens and most others where no header line tells
 UNNAMED_ORDER = ("user", "item", "rating", "timestamp")
 BadRowsPolicy = Literal["error", "skip"]
+TIME_UNITS = ("s", "ms", "us", "ns", "yyyymmdd", "year", "excel")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,14 @@ class ReadOptions:
         SQL, where the source is the URL of a database.
     on_duplicates : ``error``, ``last`` or ``mean``
     on_bad_rows : ``error`` or ``skip``
+    quote : str or None
+        The character around fields of a text; '' where quotes are plain characters.
+    time_unit : str or None
+        Of times that are numbers, one of `TIME_UNITS`.
+    time_format : str or None
+        Of times that are dates, as in ``datetime.strptime``.
+    not_rated : tuple of float or str
+        Values of the rating column that stand for *not rated*; '' is an empty field. One value may be given alone.
     """
 
     user: str | None = None
@@ -71,14 +80,41 @@ class ReadOptions:
     query: str | None = None
     on_duplicates: Duplicates = "error"
     on_bad_rows: BadRowsPolicy = "error"
+    quote: str | None = None
+    time_unit: str | None = None
+    time_format: str | None = None
+    not_rated: tuple[float | str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "not_rated", _sentinels(self.not_rated))
+        if self.time_unit is not None and self.time_unit not in TIME_UNITS:
+            asked = option(f"time_unit={self.time_unit!r}", f"--time-unit {self.time_unit}")
+            raise ConfigError(f"{asked}: there are {', '.join(TIME_UNITS)}")
+        if self.quote is not None and len(self.quote.encode()) > 1:
+            asked = option(f"quote={self.quote!r}", f"--quote {self.quote}")
+            raise ConfigError(f"{asked}: one ASCII character, or '' where quotes are plain characters")
         for name, value, choices in (
             ("on_duplicates", self.on_duplicates, ("error", "last", "mean")),
             ("on_bad_rows", self.on_bad_rows, ("error", "skip")),
         ):
             if value not in choices:
                 raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def _sentinels(given: object) -> tuple[float | str, ...]:
+    """Numbers as floats, whether they are given as numbers or as text; other text as it is."""
+    values = given if isinstance(given, tuple | list | set | frozenset) else (given,)
+    return tuple(_as_number(value) for value in values)
+
+
+def _as_number(value: object) -> float | str:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        if isinstance(value, str):
+            return value.strip()
+        asked = option(f"not_rated={value!r}", f"--not-rated {value}")
+        raise ConfigError(f"{asked}: values are numbers or text") from None
 
 
 @dataclass(frozen=True)
@@ -94,6 +130,10 @@ class Columns:
     def named(self) -> dict[str, str]:
         """Column name of each role that has one."""
         return {role: name for role, name in vars(self).items() if name is not None}
+
+    def fields(self) -> dict[str, Any]:
+        """Column name of each role, None where it has none."""
+        return dict(vars(self))
 
 
 def choose_columns(names: Sequence[str], options: ReadOptions, source: str, *, named: bool = True) -> Columns:

@@ -1,0 +1,76 @@
+"""Ratings that stand for *not rated*: those that the caller names, and a notice where a value looks like one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from hyvae.errors import option, warn
+
+# a value that many rows share is found in a part of them
+_MOST_LOOKED_AT = 1_000_000
+# a scale has no more steps; a value apart from finer ones must be frequent
+_MOST_STEPS = 101
+_FREQUENT = 0.005
+
+
+def not_rated_rows(column: pl.Series, values: Sequence[float | str]) -> pl.Series | None:
+    """Where a rating is one of the values that stand for *not rated*; None where none is."""
+    numbers = [value for value in values if isinstance(value, float)]
+    texts = [value for value in values if isinstance(value, str)]
+    found = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
+    if column.dtype == pl.String:
+        text = column.str.strip_chars()
+        found |= text.is_in(texts).fill_null(False)
+        column = text.cast(pl.Float64, strict=False)
+        empty = text.is_null() | (text == "").fill_null(False)
+    else:
+        empty = column.is_null()
+    if "" in texts:
+        found |= empty
+    if numbers and column.dtype.is_numeric():
+        # as exact as ratings are
+        found |= column.cast(pl.Float32, strict=False).is_in(pl.Series(numbers, dtype=pl.Float32)).fill_null(False)
+    return found if found.any() else None
+
+
+def warn_of_sentinel(ratings: NDArray[np.float32], source: str) -> None:
+    """Say so where the lowest or highest rating looks as if it stood for *not rated*.
+
+    Warns
+    -----
+    DataWarning
+    """
+    step = -(-len(ratings) // _MOST_LOOKED_AT)
+    counted = pl.Series("rating", ratings[::step]).value_counts(name="count").sort("rating")
+    levels, counts = counted["rating"].to_numpy().astype(np.float64), counted["count"].to_numpy()
+    if len(levels) < 3:
+        return
+    for end, inner in ((0, slice(1, None)), (-1, slice(None, -1))):
+        others = levels[inner]
+        if _stands_apart(levels[end], others, counts, end) or (end == 0 and _is_spike_at_zero(levels, counts)):
+            mend = option(f"not_rated={levels[end]:g}", f"--not-rated {levels[end]:g}")
+            warn(
+                f"{source}: {counts[end] / counts.sum():.0%} of the ratings are {levels[end]:g}, the others "
+                f"{others[0]:g} to {others[-1]:g}; if {levels[end]:g} means 'not rated', say {mend}"
+            )
+
+
+def _stands_apart(level: float, others: NDArray[np.float64], counts: NDArray[np.integer], end: int) -> bool:
+    """Whether a level at the end of the scale is far from the next, seen beside the steps of the others."""
+    gap, widest = np.abs(others - level).min(), np.diff(others).max()
+    count = counts[end]
+    frequent = count >= max(2, _FREQUENT * counts.sum())
+    below_zero = level <= 0 < others[0] or (level < 0 <= others[0])
+    if len(others) > _MOST_STEPS:
+        return bool(frequent and gap >= 3 * widest)
+    return bool((below_zero and gap > 1.5 * widest) or (level == -1 and below_zero) or (frequent and gap >= 3 * widest))
+
+
+def _is_spike_at_zero(levels: NDArray[np.float64], counts: NDArray[np.integer]) -> bool:
+    """Whether 0 is given far more often than the rating above it."""
+    on_a_scale = levels[0] == 0 and len(levels) <= _MOST_STEPS
+    return bool(on_a_scale and counts[0] >= 2 * counts[1] and counts[0] >= 0.02 * counts.sum())
