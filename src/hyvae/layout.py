@@ -23,7 +23,8 @@ class SourceLayout:
     header : bool or None
         Whether a text begins with a line of column names.
     time_unit : str or None
-        What the times are: ``s``, ``ms``, ``us``, ``ns``, ``yyyymmdd``, ``year``, ``excel``, or the form of a date.
+        What the times are: ``s``, ``ms``, ``us``, ``ns``, ``yyyymmdd``, ``year``, ``excel``, ``steps`` (small numbers,
+        of which only the order tells), or the form of a date.
     not_rated : tuple of float or str
         Values that stand for *not rated*.
     notes : tuple of str

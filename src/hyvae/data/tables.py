@@ -158,9 +158,8 @@ def ratings_from_frame(
     if unrated is not None:
         taken, rated = (np.flatnonzero(mask.to_numpy()) for mask in (unrated, ~unrated))
         if not len(rated):
-            raise DataError(
-                f"{source}: none of its {len(taken):,} rows is rated ({layout}); mend {option('not_rated', '--not-rated')}"
-            )
+            asked = option("not_rated", "--not-rated")
+            raise DataError(f"{source}: none of its {len(taken):,} rows is rated ({layout}); mend {asked}")
         pairs = np.stack([user_index[taken], item_index[taken]], axis=1)
         user_index, item_index, values = user_index[rated], item_index[rated], values[rated]
         times = None if times is None else times[rated]
@@ -181,7 +180,8 @@ def ratings_from_frame(
         unrated=pairs,
         layout=layout,
     )
-    warn_of_sentinel(ratings.values, source)
+    if options.scale is None:  # a declared scale says what is a rating
+        warn_of_sentinel(ratings.values, source)
     return ratings
 
 

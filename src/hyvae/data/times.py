@@ -15,6 +15,9 @@ from hyvae.errors import option, warn
 _SECONDS_A_DAY = 86_400
 # ratings on computers are not older, and none is from the future
 _EARLIEST, _LATEST = 631_152_000, 4_102_444_800  # 1990-01-01, 2100-01-01
+# numbers that count something else than time since 1970: of such only the order tells
+STEPS = "steps"
+_MOST_STEPS = 1_000_000
 _IN_A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EXCEL_1970 = 25_569
 # 03/04/2018, 3.4.2018, 03-04-18, with or without a time of day after it
@@ -77,7 +80,7 @@ def _warn_of_odd_times(seconds: pl.Series, form: str, source: str) -> None:
     if not len(known):
         return
     first, last = (int(time) for time in (known.min(), known.max()))  # type: ignore[arg-type]
-    if first < _EARLIEST or last >= _LATEST:
+    if form != STEPS and (first < _EARLIEST or last >= _LATEST):
         run = " to ".join(str(np.datetime64(time, "s"))[:-9] for time in (first, last))
         mend = option("time_unit='ms'", "--time-unit ms")
         warn(f"{source}: times run from {run}, read as {form}; if that is wrong, say what they are ({mend})")
@@ -103,9 +106,10 @@ def _times(column: pl.Series, options: ReadOptions, source: str) -> Times:
 
 def _numbers(numbers: pl.Series, options: ReadOptions) -> Times:
     unit = options.time_unit or _unit_of(numbers)
+    if unit in ("s", STEPS):
+        return Times(numbers.cast(pl.Int64, strict=False), unit)
     if unit in _IN_A_SECOND:
-        whole = numbers.cast(pl.Int64, strict=False)
-        return Times(whole if unit == "s" else whole // _IN_A_SECOND[unit], unit)
+        return Times(numbers.cast(pl.Int64, strict=False) // _IN_A_SECOND[unit], unit)
     if unit == "excel":
         days = numbers.cast(pl.Float64) - _EXCEL_1970
         return Times((days * _SECONDS_A_DAY).round().cast(pl.Int64, strict=False), unit)
@@ -130,6 +134,8 @@ def _unit_of(numbers: pl.Series) -> str:
         return "year"
     if low >= _EXCEL_1970 + _EARLIEST / _SECONDS_A_DAY and high < _EXCEL_1970 + _LATEST / _SECONDS_A_DAY:
         return "excel"
+    if max(abs(low), abs(high)) < _MOST_STEPS:
+        return STEPS
     return next((unit for unit, parts in _IN_A_SECOND.items() if abs(middle) < 1e11 * parts), "s")
 
 
