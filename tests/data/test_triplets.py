@@ -92,6 +92,7 @@ class TestLibfm:
     def test_not_utf8(self, put):
         refused(put(LINES.encode() + b"# \xff"), "line 4: not UTF-8 text")
 
+    @pytest.mark.filterwarnings("ignore::hyvae.errors.DataWarning")  # any values, some like sentinels
     @FUZZ
     @given(
         st.dictionaries(
