@@ -73,4 +73,4 @@ def _stands_apart(level: float, others: NDArray[np.float64], counts: NDArray[np.
 def _is_spike_at_zero(levels: NDArray[np.float64], counts: NDArray[np.integer]) -> bool:
     """Whether 0 is given far more often than the rating above it."""
     on_a_scale = levels[0] == 0 and len(levels) <= _MOST_STEPS
-    return bool(on_a_scale and counts[0] >= 2 * counts[1] and counts[0] >= 0.02 * counts.sum())
+    return bool(on_a_scale and counts[0] >= max(3, 2 * counts[1], 0.02 * counts.sum()))

@@ -226,8 +226,9 @@ def _titles_of_rows(
     pairs = pl.DataFrame({"item": items, "title": titles})
     different = pairs.unique(["item", "title"], keep="first", maintain_order=True)
     if guessed:
-        several = pairs["item"].value_counts(name="rows").filter(pl.col("rows") > 1)
-        retitled = different["item"].value_counts(name="titles").filter(pl.col("titles") > 1)
+        titled = pl.col("title").is_not_null()
+        several = pairs.filter(titled)["item"].value_counts(name="rows").filter(pl.col("rows") > 1)
+        retitled = different.filter(titled)["item"].value_counts(name="titles").filter(pl.col("titles") > 1)
         if len(retitled) > _MOST_RETITLED * len(several):
             asked = option(f"title={titles.name!r}", f"--title-column {titles.name}")
             return None, (f"{titles.name!r} differs within an item and is no title ({asked} takes it)",)
