@@ -1,31 +1,8 @@
-"""The one exception family. Each message says what is wrong, where, and the mend.
-
-A mend is said in the words of whoever asked: `option` names a Python argument, or the flag where a command asked.
-"""
+"""The one exception family. Each message says what is wrong, where, and the mend."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-
-_of_a_command: ContextVar[bool] = ContextVar("_of_a_command", default=False)
-
-
-@contextmanager
-def spoken_to_a_shell() -> Iterator[None]:
-    """Let messages name the flags of commands meanwhile, in place of Python arguments."""
-    token = _of_a_command.set(True)
-    try:
-        yield
-    finally:
-        _of_a_command.reset(token)
-
-
-def option(python: str, flag: str) -> str:
-    """The one of two ways to name an option that fits who asked: ``header=False`` or ``--no-header``."""
-    return flag if _of_a_command.get() else python
 
 
 def warn(message: str) -> None:

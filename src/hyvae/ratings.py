@@ -14,8 +14,9 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from hyvae.errors import DataError, option, warn
+from hyvae.errors import DataError, warn
 from hyvae.layout import SourceLayout
+from hyvae.wording import say
 
 if TYPE_CHECKING:
     from hyvae.data.splits import Split
@@ -521,7 +522,7 @@ def _repeated(
     at = int(np.argmin(np.diff(key[order])))
     user, item = divmod(int(key[order[at]]), len(items))
     first, second = (f"{place(int(row) + 1)}: {values[row]:g}" for row in order[at : at + 2])
-    choice = option("on_duplicates='last' or 'mean'", "--on-duplicates last or mean")
+    choice = say("on_duplicates='last' or 'mean'", "--on-duplicates last or mean")
     return (
         f"{source}: user {users.ids[user : user + 1].tolist()[0]!r} rated item "
         f"{items.ids[item : item + 1].tolist()[0]!r} more than once ({first}, and {second}); keep one of them, "

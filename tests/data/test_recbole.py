@@ -133,11 +133,15 @@ def test_bad_content(put, content, message):
 
 
 def test_bad_rows_and_repeated_pairs(put):
-    path = put("a.inter", INTER + "2\t20\tx\t1\n")
+    path = put("a.inter", INTER + "2\t20\tx\t881250960\n")
     with pytest.warns(DataWarning, match="left out 1 of 4 rows\n.*line 5: the rating 'x'"):
         assert read(path, on_bad_rows="skip").fingerprint == EXPECTED.fingerprint
     with pytest.warns(DataWarning, match="1 repeated"):
-        assert read(put("a.inter", INTER + "2\t10\t1\t99\n"), on_duplicates="last").values.tolist() == [3, 4.5, 1]
+        assert read(put("a.inter", INTER + "2\t10\t1\t881250999\n"), on_duplicates="last").values.tolist() == [
+            3,
+            4.5,
+            1,
+        ]
 
 
 @pytest.mark.filterwarnings("ignore::hyvae.errors.DataWarning")  # any values, some like sentinels

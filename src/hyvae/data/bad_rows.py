@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from hyvae.errors import DataError, option, warn
+from hyvae.errors import DataError, warn
+from hyvae.wording import say
 
 Place = Callable[[int], str]
 MOST_LISTED = 20
@@ -50,7 +51,7 @@ class BadRows:
             return None
         rows = np.flatnonzero(np.logical_or.reduce([bad for bad, _ in self._found]))
         if not skip:
-            mend = option("on_bad_rows='skip'", "--on-bad-rows skip")
+            mend = say("on_bad_rows='skip'", "--on-bad-rows skip")
             raise DataError(
                 f"{source}, {place(int(rows[0]) + 1)}: {self._reason(int(rows[0]))} "
                 f"({len(rows):,} bad row{'s' * (len(rows) > 1)} in all; {mend} leaves them out)"

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hyvae.errors import ConfigError, DataError, option
+from hyvae.errors import ConfigError, DataError
 from hyvae.ratings import Duplicates
+from hyvae.wording import say
 
 # lower case without punctuation; of times and titles the best guess comes first
 COMMON_NAMES = {
@@ -96,10 +97,10 @@ class ReadOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "not_rated", _sentinels(self.not_rated))
         if self.time_unit is not None and self.time_unit not in TIME_UNITS:
-            asked = option(f"time_unit={self.time_unit!r}", f"--time-unit {self.time_unit}")
+            asked = say(f"time_unit={self.time_unit!r}", f"--time-unit {self.time_unit}")
             raise ConfigError(f"{asked}: there are {', '.join(TIME_UNITS)}")
         if self.quote is not None and len(self.quote.encode()) > 1:
-            asked = option(f"quote={self.quote!r}", f"--quote {self.quote}")
+            asked = say(f"quote={self.quote!r}", f"--quote {self.quote}")
             raise ConfigError(f"{asked}: one ASCII character, or '' where quotes are plain characters")
         for name, value, choices in (
             ("on_duplicates", self.on_duplicates, ("error", "last", "mean")),
@@ -121,7 +122,7 @@ def _as_number(value: object) -> float | str:
     except (TypeError, ValueError):
         if isinstance(value, str):
             return value.strip()
-        asked = option(f"not_rated={value!r}", f"--not-rated {value}")
+        asked = say(f"not_rated={value!r}", f"--not-rated {value}")
         raise ConfigError(f"{asked}: values are numbers or text") from None
 
 
@@ -187,16 +188,16 @@ def _clear(names: Sequence[str], role: str, source: str) -> str | None:
     if len(found) < 2:
         return found[0] if found else None
     listed = f"{', '.join(map(repr, found[:-1]))} and {found[-1]!r}"
-    mends = (option(f"{role}={name!r}", f"--{role}-column {shlex.quote(name)}") for name in found)
+    mends = (say(f"{role}={name!r}", f"--{role}-column {shlex.quote(name)}") for name in found)
     raise DataError(f"{source}: {listed} may each hold the {role}s; say which does: {' or '.join(mends)}")
 
 
 def _no_column(roles: Sequence[str], names: Sequence[str], named: bool, separator: str | None) -> str:
     nouns = ", ".join(f"{role}s" for role in roles)
-    flags = ", ".join(option(f"{role}=…", f"--{role}-column …") for role in roles)
+    flags = ", ".join(say(f"{role}=…", f"--{role}-column …") for role in roles)
     found = _listing(names)
     if len(names) == 1 or (separator and any(mark in name for name in names for mark in _SEPARATORS)):
-        asked = option("separator=';'", "--separator ';'")
+        asked = say("separator=';'", "--separator ';'")
         wrong = f"; if {separator!r} is not what parts its fields: {asked}" if separator else ""
     else:
         wrong = ""
@@ -206,7 +207,7 @@ def _no_column(roles: Sequence[str], names: Sequence[str], named: bool, separato
             f"{flags}, or give the file a header line{wrong}"
         )
     what_if = "; where nobody rated, only took, add a rating column of ones" if list(roles) == ["rating"] else ""
-    no_header = f"; if the first line is a rating: {option('header=False', '--no-header')}" if len(roles) == 3 else ""
+    no_header = f"; if the first line is a rating: {say('header=False', '--no-header')}" if len(roles) == 3 else ""
     return f"no column of {nouns} among {found}; name it with {flags}{what_if}{no_header}{wrong}"
 
 
@@ -225,7 +226,7 @@ def require_columns(names: Sequence[str], columns: Columns, source: str) -> None
     wanted = columns.named()
     for role, name in wanted.items():
         if name not in names:
-            flag = option(f"{role}=…", f"--{_option_of(role)}-column …")
+            flag = say(f"{role}=…", f"--{_option_of(role)}-column …")
             raise DataError(
                 f"{source}: no column {name!r}; there are: {_listing(names) or 'none'}; name the {role}s with {flag}"
             )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from hyvae.errors import DataError, option
+from hyvae.errors import DataError
+from hyvae.wording import say
 
 _BYTE_ORDER_MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _SIGNATURES = (
@@ -68,7 +69,7 @@ def likely_encoding(data: bytes) -> str:
 
 
 def _mend(encoding: str) -> str:
-    return option(f"encoding={encoding!r}", f"--encoding {encoding}")
+    return say(f"encoding={encoding!r}", f"--encoding {encoding}")
 
 
 def mend_of_binary(data: bytes) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from hyvae.errors import option, warn
+from hyvae.errors import warn
+from hyvae.wording import say
 
 # a value that many rows share is found in a part of them
 _MOST_LOOKED_AT = 1_000_000
@@ -52,7 +53,7 @@ def warn_of_sentinel(ratings: NDArray[np.float32], source: str) -> None:
     for end, inner in ((0, slice(1, None)), (-1, slice(None, -1))):
         others = levels[inner]
         if _stands_apart(levels[end], others, counts, end) or (end == 0 and _is_spike_at_zero(levels, counts)):
-            mend = option(f"not_rated={levels[end]:g}", f"--not-rated {levels[end]:g}")
+            mend = say(f"not_rated={levels[end]:g}", f"--not-rated {levels[end]:g}")
             warn(
                 f"{source}: {counts[end] / counts.sum():.0%} of the ratings are {levels[end]:g}, the others "
                 f"{others[0]:g} to {others[-1]:g}; if {levels[end]:g} means 'not rated', say {mend}"

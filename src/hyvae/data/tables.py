@@ -16,9 +16,10 @@ from hyvae.data.columns import BadRowsPolicy, Columns, ReadOptions, require_colu
 from hyvae.data.ids import alike, indexed, typed_ids, usable_ids
 from hyvae.data.sentinels import not_rated_rows, warn_of_sentinel
 from hyvae.data.times import read_times
-from hyvae.errors import DataError, option
+from hyvae.errors import DataError
 from hyvae.layout import SourceLayout
 from hyvae.ratings import Duplicates, Ratings, Vocabulary, checked_scale
+from hyvae.wording import say
 
 # what a table that cannot be converted raises: pyarrow's own errors derive from the built-in ones
 _CONVERSION_ERRORS = (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError, NotImplementedError)
@@ -158,7 +159,7 @@ def ratings_from_frame(
     if unrated is not None:
         taken, rated = (np.flatnonzero(mask.to_numpy()) for mask in (unrated, ~unrated))
         if not len(rated):
-            asked = option("not_rated", "--not-rated")
+            asked = say("not_rated", "--not-rated")
             raise DataError(f"{source}: none of its {len(taken):,} rows is rated ({layout}); mend {asked}")
         pairs = np.stack([user_index[taken], item_index[taken]], axis=1)
         user_index, item_index, values = user_index[rated], item_index[rated], values[rated]
@@ -230,7 +231,7 @@ def _titles_of_rows(
         several = pairs.filter(titled)["item"].value_counts(name="rows").filter(pl.col("rows") > 1)
         retitled = different.filter(titled)["item"].value_counts(name="titles").filter(pl.col("titles") > 1)
         if len(retitled) > _MOST_RETITLED * len(several):
-            asked = option(f"title={titles.name!r}", f"--title-column {titles.name}")
+            asked = say(f"title={titles.name!r}", f"--title-column {titles.name}")
             return None, (f"{titles.name!r} differs within an item and is no title ({asked} takes it)",)
     return different.unique("item", keep="first", maintain_order=True), ()
 

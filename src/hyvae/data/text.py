@@ -25,9 +25,10 @@ from hyvae.data.encodings import as_utf8, mend_of_binary, not_utf8
 from hyvae.data.quotes import with_literal_quotes
 from hyvae.data.tables import ratings_from_frame
 from hyvae.data.unnamed import checked_order
-from hyvae.errors import DataError, option
+from hyvae.errors import DataError
 from hyvae.layout import SourceLayout
 from hyvae.ratings import Ratings
+from hyvae.wording import say
 
 _SEPARATORS = (",", "\t", ";", "|", "::")
 # Polars takes one byte as separator; a longer one is swapped for this control character, made for the purpose
@@ -328,7 +329,7 @@ class TextTable:
             reason = str(error).partition("\n")[0]
             raise DataError(
                 f"{source}: not a table separated by {layout.shown_separator!r} ({reason}); give every line the same "
-                f"fields, or name the separator ({option('separator=…', '--separator …')})"
+                f"fields, or name the separator ({say('separator=…', '--separator …')})"
             ) from error
         filled = ~frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
         self._records = np.flatnonzero(filled.to_numpy())
@@ -339,7 +340,7 @@ class TextTable:
             frame[:, width].is_not_null(),
             lambda _: (
                 f"more fields than the {width} columns; quote a field that holds {layout.shown_separator!r}, or name "
-                f"the separator ({option('separator=…', '--separator …')})"
+                f"the separator ({say('separator=…', '--separator …')})"
             ),
         )
 

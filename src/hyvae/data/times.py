@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from hyvae.data.bad_rows import BadRows
 from hyvae.data.columns import ReadOptions
-from hyvae.errors import option, warn
+from hyvae.errors import warn
+from hyvae.wording import say
 
 _SECONDS_A_DAY = 86_400
 # ratings on computers are not older, and none is from the future
@@ -61,8 +62,8 @@ def read_times(
     wrong = missing if needed is None else missing & needed
     bad.add(wrong, lambda _: "the timestamp is missing; fill it in or leave the column out")
     seconds, form = _times(column, options, source)
-    form_flag = option("time_format='%d/%m/%Y'", "--time-format %d/%m/%Y")
-    leave_out = option("timestamp=''", "--time-column ''")
+    form_flag = say("time_format='%d/%m/%Y'", "--time-format %d/%m/%Y")
+    leave_out = say("timestamp=''", "--time-column ''")
     wrong = seconds.is_null() & ~missing if needed is None else seconds.is_null() & ~missing & needed
     bad.add(
         wrong,
@@ -82,7 +83,7 @@ def _warn_of_odd_times(seconds: pl.Series, form: str, source: str) -> None:
     first, last = (int(time) for time in (known.min(), known.max()))  # type: ignore[arg-type]
     if form != STEPS and (first < _EARLIEST or last >= _LATEST):
         run = " to ".join(str(np.datetime64(time, "s"))[:-9] for time in (first, last))
-        mend = option("time_unit='ms'", "--time-unit ms")
+        mend = say("time_unit='ms'", "--time-unit ms")
         warn(f"{source}: times run from {run}, read as {form}; if that is wrong, say what they are ({mend})")
 
 
@@ -162,7 +163,7 @@ def _day_or_month_first(text: pl.Series, parts: pl.DataFrame, source: str) -> st
         return forms[0]
     if int(second or 0) > 12:  # type: ignore[call-overload]
         return forms[1]
-    other = option(f"time_format={forms[1]!r}", f"--time-format '{forms[1]}'")
+    other = say(f"time_format={forms[1]!r}", f"--time-format '{forms[1]}'")
     warn(
         f"{source}: dates such as {text.drop_nulls()[0]} can begin with the day or with the month; read as day first; "
         f"for the month first: {other}"

@@ -7,7 +7,8 @@ from dataclasses import replace
 import polars as pl
 
 from hyvae.data.columns import Columns
-from hyvae.errors import DataError, option, warn
+from hyvae.errors import DataError, warn
+from hyvae.wording import say
 
 # Amazon's: a product is a B and nine characters or an ISBN, a reviewer an A and nine or more
 _PRODUCT = r"^(?:B[0-9A-Z]{9}|[0-9]{9}[0-9X])$"
@@ -67,7 +68,7 @@ def _number_them(shift: int) -> str:
     numbers = {role: place + shift for place, role in enumerate(("user", "item", "rating"), start=1)}
     python = ", ".join(f"{role}='{number}'" for role, number in numbers.items())
     flags = " ".join(f"--{role}-column {number}" for role, number in numbers.items())
-    return f"number the columns, such as {option(python, flags)}"
+    return f"number the columns, such as {say(python, flags)}"
 
 
 def _all_match(column: pl.Series, pattern: str) -> bool:
