@@ -64,7 +64,7 @@ class SourceLayout:
 
     def _text(self) -> str:
         separator = _SPOKEN.get(self.separator or "", repr(self.separator))
-        facts = [f"separator {separator}", f"header {'yes' if self.header else 'no'}", f"encoding {self.encoding}"]
+        facts = [f"separator {separator}", *(["header yes"] if self.header else []), f"encoding {self.encoding}"]
         if self.quote is not None and self.quote != '"':
             facts.append(f"quote {self.quote!r}" if self.quote else "quote none")
         return ", ".join(facts)

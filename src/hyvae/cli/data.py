@@ -27,7 +27,7 @@ def list_(json: options.Json = False) -> None:
 @options.reads_source
 def describe_(source: options.Source, reading: options.Reading, json: options.Json = False) -> None:
     """Describe a source: the paper's Table I, and more."""
-    ratings = reading.read(source)
+    ratings = reading.read(source, told=False)
     facts = describe(ratings)
     if json:
         print_json({"source": source, "fingerprint": ratings.fingerprint, **facts})

@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_type_hints
 import torch
 import typer
 
+from hyvae.cli.output import stdout
+from hyvae.data import DATASETS
 from hyvae.errors import ConfigError
 from hyvae.ratings import Ratings
 
@@ -67,8 +69,8 @@ class Reading:
         list[str] | None, _reading("--not-rated", "A rating that stands for 'not rated', such as -1; may be repeated.")
     ] = None
 
-    def read(self, source: str) -> Ratings:
-        """Read a source."""
+    def read(self, source: str, *, told: bool = True) -> Ratings:
+        """Read a source, and tell what was taken for what, unless the caller does (`told` is false)."""
         options: dict[str, Any] = {
             "user": self.user_column,
             "item": self.item_column,
@@ -87,7 +89,10 @@ class Reading:
             "time_format": self.time_format,
             "not_rated": tuple(self.not_rated or ()),
         }
-        return Ratings.read(source, **options)
+        ratings = Ratings.read(source, **options)
+        if told and ratings.layout is not None and source not in DATASETS:
+            stdout.print(f"read {ratings.layout}", markup=False, highlight=False, soft_wrap=True)
+        return ratings
 
 
 def reads_source(command: Callable[..., None]) -> Callable[..., None]:

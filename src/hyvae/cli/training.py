@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from hyvae.cli import options
-from hyvae.cli.output import note, notes_shown, print_json, stdout, table
+from hyvae.cli.output import notes_shown, print_json, stdout, table
 from hyvae.data import Split, extend_split, merge, whole
 from hyvae.errors import ConfigError, RunError
 from hyvae.evaluation import evaluate
@@ -98,9 +98,7 @@ def train(
         if (model or first.name, preset or first.preset) != (first.name, first.preset):
             raise ConfigError(f"{start_from} is a run of {first.name} ({first.preset}); leave out --model and --preset")
         recommender = first.to_update(**chosen)
-    ratings = reading.read(source)
-    if ratings.layout is not None:
-        note(f"read {ratings.layout}")
+    ratings = reading.read(source, told=not json)
     parts = _parts(ratings, earlier, split, split_seed, everything)
     # the URL of a database may hold a password
     told = ratings.source if "://" in source else source

@@ -167,7 +167,7 @@ def choose_columns(
     if named:
         guessed = {role: _clear(free, role, source) for role, name in given.items() if name is None}
     else:
-        guessed = _by_order(names)
+        guessed = {role: name for role, name in _by_order(names).items() if name in free}
     chosen = {role: guessed.get(role) if name is None else name or None for role, name in given.items()}
     missing = [role for role in _MUST_BE_CLEAR if chosen[role] is None]
     if missing:

@@ -130,6 +130,7 @@ def ratings_from_frame(
         needed = None if unrated is None else ~unrated
         times, unit = read_times(frame[columns.timestamp], options, bad, source, needed)
         layout = replace(layout, time_unit=unit)
+    _require_numbers(frame[columns.rating], unrated, options, source)
     kept = bad.settle(source, place, skip=options.on_bad_rows == "skip")
     if kept is not None:
         frame, users, items, values = frame[kept], users[kept], items[kept], values[kept]
@@ -276,6 +277,19 @@ def _numbers(
             ),
         )
     return values.to_numpy()
+
+
+def _require_numbers(column: pl.Series, unrated: pl.Series | None, options: ReadOptions, source: str) -> None:
+    """Refuse a column of ratings that holds text throughout: leaving its rows out would leave nothing."""
+    if column.dtype != pl.String or options.on_bad_rows == "skip":
+        return
+    given = (column if unrated is None else column.filter(~unrated)).drop_nulls().str.strip_chars()
+    if len(given) > 1 and given.cast(pl.Float64, strict=False).is_null().all() and not _mend(given[0]):
+        shown = ", ".join(map(repr, given.unique(maintain_order=True)[:3]))
+        asked = say("rating=…", "--rating-column …")
+        raise DataError(
+            f"{source}: column {column.name!r} holds no number in any row ({shown}, …); name the ratings: {asked}"
+        )
 
 
 def _mend(rating: str) -> str:
