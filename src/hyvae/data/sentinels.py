@@ -33,8 +33,8 @@ def not_rated_rows(column: pl.Series, values: Sequence[float | str]) -> pl.Serie
     if "" in texts:
         found |= empty
     if numbers and column.dtype.is_numeric():
-        # as exact as ratings are
-        found |= column.cast(pl.Float32, strict=False).is_in(pl.Series(numbers, dtype=pl.Float32)).fill_null(False)
+        exact = np.array(numbers, np.float32).tolist()  # as exact as ratings are
+        found |= column.cast(pl.Float32, strict=False).is_in(exact).fill_null(False)
     return found if found.any() else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from hyvae.data.bad_rows import BadRows, Place
 from hyvae.data.columns import BadRowsPolicy, Columns, ReadOptions, require_columns
 from hyvae.data.ids import alike, indexed, typed_ids, usable_ids
 from hyvae.data.sentinels import not_rated_rows, warn_of_sentinel
-from hyvae.data.times import read_times
-from hyvae.errors import DataError
+from hyvae.data.times import Times, read_times
+from hyvae.errors import DataError, warn
 from hyvae.layout import SourceLayout
 from hyvae.ratings import Duplicates, Ratings, Vocabulary, checked_scale
 from hyvae.wording import say
@@ -120,61 +120,38 @@ def ratings_from_frame(
         raise DataError(f"{source}: no ratings; give at least one row of user, item, rating")
     if options.scale is not None:
         checked_scale(options.scale, source)
-    bad = bad or BadRows(frame.height)
     layout = layout or SourceLayout(**columns.fields())
-    unrated = not_rated_rows(frame[columns.rating], options.not_rated)
-    users, items = (usable_ids(frame[name], noun, bad, text_ids) for name, noun in _id_columns(columns))
-    values = _numbers(frame[columns.rating], options.scale, bad, unrated)
-    times = None
-    if columns.timestamp is not None:
-        needed = None if unrated is None else ~unrated
-        times, unit = read_times(frame[columns.timestamp], options, bad, source, needed)
-        layout = replace(layout, time_unit=unit)
-    _require_numbers(frame[columns.rating], unrated, options, source)
-    kept = bad.settle(source, place, skip=options.on_bad_rows == "skip")
-    if kept is not None:
-        frame, users, items, values = frame[kept], users[kept], items[kept], values[kept]
-        times = None if times is None else times[kept]
-        unrated = None if unrated is None else unrated[kept]
-        place = _place_of_kept(place, kept)
-    if listed is None and columns.title is not None:
-        listed, notes = _titles_of_rows(items, frame[columns.title], guessed=options.title is None)
+    rows, times = _usable_rows(frame, columns, options, source, place, bad or BadRows(frame.height), text_ids)
+    if times is not None:
+        layout = replace(layout, time_unit=times.form)
+    if listed is None and rows.titles is not None:
+        listed, notes = _titles_of_rows(rows.items, rows.titles, guessed=options.title is None)
         layout = replace(layout, title=columns.title if listed is not None else None, notes=layout.notes + notes)
-    if listed is not None:
-        n_rows = len(items)
-        items = pl.concat(alike(items, listed["item"].rename(items.name)))
-    where = f"{source}, {place(1)}"
-
-    def typed_and_indexed(column: pl.Series, noun: str) -> tuple[Vocabulary, NDArray[Any]]:
-        return indexed(typed_ids(column, noun, where, text_ids))
-
-    # side by side: Polars and numpy work outside the interpreter's lock
-    with ThreadPoolExecutor(2) as pool:
-        both = pool.map(typed_and_indexed, (users, items), ("user id", "item id"))
-        (user_vocabulary, user_index), (item_vocabulary, item_index) = both
+    (users, user_index), (items, item_index) = _indexed(rows, listed, f"{source}, {rows.place(1)}", text_ids)
     titles = None
     if listed is not None:
-        titles = _titles(item_vocabulary, item_index[n_rows:], listed["title"])
-        item_index = item_index[:n_rows]
-    pairs = None
-    if unrated is not None:
-        taken, rated = (np.flatnonzero(mask.to_numpy()) for mask in (unrated, ~unrated))
+        titles = _titles(items, item_index[len(rows.values) :], listed["title"])
+        item_index = item_index[: len(rows.values)]
+    pairs, place = None, rows.place
+    values, seconds = rows.values, rows.seconds
+    if rows.unrated is not None:
+        taken, rated = np.flatnonzero(rows.unrated), np.flatnonzero(~rows.unrated)
+        layout = replace(layout, not_rated=options.not_rated)
         if not len(rated):
             asked = say("not_rated", "--not-rated")
             raise DataError(f"{source}: none of its {len(taken):,} rows is rated ({layout}); mend {asked}")
         pairs = np.stack([user_index[taken], item_index[taken]], axis=1)
         user_index, item_index, values = user_index[rated], item_index[rated], values[rated]
-        times = None if times is None else times[rated]
+        seconds = None if seconds is None else seconds[rated]
         place = _place_of_kept(place, rated)
-        layout = replace(layout, not_rated=options.not_rated)
     ratings = Ratings.from_indices(
-        user_vocabulary,
-        item_vocabulary,
+        users,
+        items,
         user_index,
         item_index,
         values,
         scale=options.scale,
-        timestamps=times,
+        timestamps=seconds,
         titles=titles,
         on_duplicates=options.on_duplicates,
         source=source,
@@ -182,9 +159,86 @@ def ratings_from_frame(
         unrated=pairs,
         layout=layout,
     )
+    # last: a reader that meets an error on its way reads again, and must not say things twice
+    for remark in () if times is None else times.remarks:
+        warn(f"{source}: {remark}")
     if options.scale is None:  # a declared scale says what is a rating
         warn_of_sentinel(ratings.values, source)
     return ratings
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows that can be used, column by column."""
+
+    users: pl.Series
+    items: pl.Series
+    values: NDArray[np.float32]
+    seconds: NDArray[np.int64] | None
+    titles: pl.Series | None
+    unrated: NDArray[np.bool_] | None
+    place: Place
+
+    def at(self, rows: NDArray[np.int64]) -> _Rows:
+        """Those at these row numbers."""
+        return _Rows(
+            self.users[rows],
+            self.items[rows],
+            self.values[rows],
+            None if self.seconds is None else self.seconds[rows],
+            None if self.titles is None else self.titles[rows],
+            None if self.unrated is None else self.unrated[rows],
+            _place_of_kept(self.place, rows),
+        )
+
+
+def _usable_rows(
+    frame: pl.DataFrame,
+    columns: Columns,
+    options: ReadOptions,
+    source: str,
+    place: Place,
+    bad: BadRows,
+    text_ids: bool,
+) -> tuple[_Rows, Times | None]:
+    """The rows without bad ones, and what the times were read as."""
+    ratings = frame[columns.rating]
+    unrated = not_rated_rows(ratings, options.not_rated)
+    users, items = (usable_ids(frame[name], noun, bad, text_ids) for name, noun in _id_columns(columns))
+    values = _numbers(ratings, options.scale, bad, unrated)
+    times = None
+    if columns.timestamp is not None:
+        times = read_times(frame[columns.timestamp], options, bad, None if unrated is None else ~unrated)
+    _require_numbers(ratings, unrated, options, source)
+    rows = _Rows(
+        users,
+        items,
+        values,
+        None if times is None else times.seconds.fill_null(0).to_numpy(),
+        None if columns.title is None else frame[columns.title],
+        None if unrated is None else unrated.to_numpy(),
+        place,
+    )
+    kept = bad.settle(source, place, skip=options.on_bad_rows == "skip")
+    return rows if kept is None else rows.at(kept), times
+
+
+Indexed = tuple[Vocabulary, NDArray[Any]]
+
+
+def _indexed(rows: _Rows, listed: pl.DataFrame | None, where: str, text_ids: bool) -> tuple[Indexed, Indexed]:
+    """Vocabulary and indices of users and of items; those of the catalogue follow the items of the rows."""
+    items = rows.items
+    if listed is not None:
+        items = pl.concat(alike(items, listed["item"].rename(items.name)))
+
+    def typed_and_indexed(column: pl.Series, noun: str) -> Indexed:
+        return indexed(typed_ids(column, noun, where, text_ids))
+
+    # side by side: Polars and numpy work outside the interpreter's lock
+    with ThreadPoolExecutor(2) as pool:
+        users, things = pool.map(typed_and_indexed, (rows.users, items), ("user id", "item id"))
+    return users, things
 
 
 def _id_columns(columns: Columns) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -247,7 +301,7 @@ def _numbers(
     if unrated is not None:
         filler = 0.0 if scale is None else scale[0]
         column = column.cast(pl.Float64) if column.dtype.is_numeric() else column
-        column = column.set(unrated, str(filler) if column.dtype == pl.String else filler)  # type: ignore[arg-type]
+        column = column.set(unrated, str(filler) if column.dtype == pl.String else filler)
     missing = column.is_null()
     if column.dtype == pl.String:
         text = column.str.strip_chars()

@@ -176,8 +176,9 @@ def find_layout(data: bytes, source: str, options: ReadOptions) -> Layout:
     line = 1 + data[: len(data) - len(text)].count(b"\n")
     if b"\0" in text[:_CHUNK]:
         raise DataError(f"{source}: not a text file (it holds NUL bytes); {mend_of_binary(text)}")
-    separator, quote = options.separator or guess_separator(text), '"' if options.quote is None else options.quote
-    quote = quote if quote and quote.encode() in text else None
+    separator = options.separator or guess_separator(text)
+    around = '"' if options.quote is None else options.quote
+    quote = around if around and around.encode() in text else None
     long = separator if len(separator.encode()) > 1 else None
     if long:
         if _UNIT_SEPARATOR in text:

@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from hyvae.data.bad_rows import BadRows
 from hyvae.data.columns import ReadOptions
-from hyvae.errors import warn
 from hyvae.wording import say
 
 _SECONDS_A_DAY = 86_400
@@ -37,57 +35,50 @@ _CLOCKS = {0: "", 1: " %H:%M", 2: " %H:%M:%S"}
 
 
 class Times(NamedTuple):
-    """Seconds since 1970, null where there is no time, and what they were read as."""
+    """Seconds since 1970, null where there is no time; what they were read as, and what a reader must know of it."""
 
     seconds: pl.Series
     form: str
+    remarks: tuple[str, ...] = ()
 
 
-def read_times(
-    column: pl.Series, options: ReadOptions, bad: BadRows, source: str, needed: pl.Series | None = None
-) -> tuple[NDArray[np.int64], str]:
-    """Whole seconds since 1970 of numbers, dates, or text of either; and what they were read as.
+def read_times(column: pl.Series, options: ReadOptions, bad: BadRows, needed: pl.Series | None = None) -> Times:
+    """Whole seconds since 1970 of numbers, dates, or text of either.
 
     Parameters
     ----------
     needed : Series of bool, optional
         Rows that cannot be used without a time; default: all.
-
-    Warns
-    -----
-    DataWarning
-        Times outside of 1990 to 2100, or dates that can be read in two ways.
     """
+    needed = pl.repeat(True, len(column), dtype=pl.Boolean, eager=True) if needed is None else needed
     missing = column.is_null()
-    wrong = missing if needed is None else missing & needed
-    bad.add(wrong, lambda _: "the timestamp is missing; fill it in or leave the column out")
-    seconds, form = _times(column, options, source)
-    form_flag = say("time_format='%d/%m/%Y'", "--time-format %d/%m/%Y")
+    bad.add(missing & needed, lambda _: "the timestamp is missing; fill it in or leave the column out")
+    times = _times(column, options)
+    form = say("time_format='%d/%m/%Y'", "--time-format %d/%m/%Y")
     leave_out = say("timestamp=''", "--time-column ''")
-    wrong = seconds.is_null() & ~missing if needed is None else seconds.is_null() & ~missing & needed
     bad.add(
-        wrong,
+        times.seconds.is_null() & ~missing & needed,
         lambda row: (
-            f"the timestamp {column[row]!r} is no time as the others are ({form}); name their form ({form_flag}), "
+            f"the timestamp {column[row]!r} is no time as the others are ({times.form}); name their form ({form}), "
             f"or leave the column out ({leave_out})"
         ),
     )
-    _warn_of_odd_times(seconds, form, source)
-    return seconds.fill_null(0).to_numpy(), form
+    return times._replace(remarks=times.remarks + _oddness(times))
 
 
-def _warn_of_odd_times(seconds: pl.Series, form: str, source: str) -> None:
-    known = seconds.drop_nulls()
-    if not len(known):
-        return
-    first, last = (int(time) for time in (known.min(), known.max()))  # type: ignore[arg-type]
-    if form != STEPS and (first < _EARLIEST or last >= _LATEST):
-        run = " to ".join(str(np.datetime64(time, "s"))[:-9] for time in (first, last))
-        mend = say("time_unit='ms'", "--time-unit ms")
-        warn(f"{source}: times run from {run}, read as {form}; if that is wrong, say what they are ({mend})")
+def _oddness(times: Times) -> tuple[str, ...]:
+    known = times.seconds.drop_nulls()
+    if not len(known) or times.form == STEPS:
+        return ()
+    first, last = int(known.to_numpy().min()), int(known.to_numpy().max())
+    if first >= _EARLIEST and last < _LATEST:
+        return ()
+    run = " to ".join(str(np.datetime64(time, "s"))[:-9] for time in (first, last))
+    mend = say("time_unit='ms'", "--time-unit ms")
+    return (f"times run from {run}, read as {times.form}; if that is wrong, say what they are ({mend})",)
 
 
-def _times(column: pl.Series, options: ReadOptions, source: str) -> Times:
+def _times(column: pl.Series, options: ReadOptions) -> Times:
     if isinstance(column.dtype, pl.Datetime | pl.Date):
         return Times(column.dt.epoch("s").cast(pl.Int64), "dates")
     if options.time_format is not None and (column.dtype == pl.String or column.dtype.is_integer()):
@@ -96,7 +87,7 @@ def _times(column: pl.Series, options: ReadOptions, source: str) -> Times:
         text = column.str.strip_chars()
         numbers = text.cast(pl.Float64, strict=False)
         if 2 * numbers.null_count() > len(column):
-            return _dates(text, source)
+            return _dates(text)
         # whole numbers by themselves: a float holds no more than 53 bits
         whole = text.cast(pl.Int64, strict=False)
         return _numbers(whole if whole.null_count() == numbers.null_count() else numbers, options)
@@ -140,11 +131,12 @@ def _unit_of(numbers: pl.Series) -> str:
     return next((unit for unit, parts in _IN_A_SECOND.items() if abs(middle) < 1e11 * parts), "s")
 
 
-def _dates(text: pl.Series, source: str) -> Times:
+def _dates(text: pl.Series) -> Times:
     """Dates in the form of the first ones."""
     parts = text.str.extract_groups(_DAY_AND_MONTH).struct.unnest()
     if 2 * parts["1"].null_count() <= len(text):
-        return _in_form(text, _day_or_month_first(text, parts, source))
+        form, remarks = _day_or_month_first(text, parts)
+        return _in_form(text, form)._replace(remarks=remarks)
     try:
         # a name of a zone is not read in every form
         times = text.str.to_datetime(strict=False)
@@ -154,21 +146,20 @@ def _dates(text: pl.Series, source: str) -> Times:
         return max(found, key=lambda times: len(text) - times.seconds.null_count())
 
 
-def _day_or_month_first(text: pl.Series, parts: pl.DataFrame, source: str) -> str:
-    first, second = (parts[name].cast(pl.Int64, strict=False).max() for name in ("1", "3"))
+def _day_or_month_first(text: pl.Series, parts: pl.DataFrame) -> tuple[str, tuple[str, ...]]:
+    first, second = (int(parts[name].cast(pl.Int64, strict=False).fill_null(0).to_numpy().max()) for name in ("1", "3"))
     mark, year = parts["2"].drop_nulls()[0], "%Y" if parts["4"].str.len_bytes().max() == 4 else "%y"
     clock = _CLOCKS.get(int(text.str.count_matches(":").max() or 0), "")  # type: ignore[arg-type]
     forms = [mark.join((*order, year)) + clock for order in (("%d", "%m"), ("%m", "%d"))]
-    if int(first or 0) > 12 or mark == ".":  # type: ignore[call-overload]
-        return forms[0]
-    if int(second or 0) > 12:  # type: ignore[call-overload]
-        return forms[1]
+    if first > 12 or mark == ".":
+        return forms[0], ()
+    if second > 12:
+        return forms[1], ()
     other = say(f"time_format={forms[1]!r}", f"--time-format '{forms[1]}'")
-    warn(
-        f"{source}: dates such as {text.drop_nulls()[0]} can begin with the day or with the month; read as day first; "
-        f"for the month first: {other}"
+    return forms[0], (
+        f"dates such as {text.drop_nulls()[0]} can begin with the day or with the month; read as day first; "
+        f"for the month first: {other}",
     )
-    return forms[0]
 
 
 def _in_form(text: pl.Series, form: str) -> Times:
