@@ -6,6 +6,15 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 _SPOKEN = {"\t": "tab", " ": "blanks"}
+_SPOKEN_UNITS = {
+    "ms": "milliseconds",
+    "us": "microseconds",
+    "ns": "nanoseconds",
+    "yyyymmdd": "numbers of the form YYYYMMDD",
+    "year": "years",
+    "excel": "Excel's days",
+    "steps": "small numbers, of which only the order tells",
+}
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,8 @@ class SourceLayout:
         return ", ".join(facts)
 
     def _remarks(self) -> list[str]:
-        remarks = [f"times are {self.time_unit}"] if self.time_unit not in (None, "s") else []
+        form = self.time_unit
+        remarks = [] if form in (None, "s") else [f"times are {_SPOKEN_UNITS.get(form, form)}"]
         if self.not_rated:
             values = (f"{value:g}" if isinstance(value, float) else repr(value) for value in self.not_rated)
             remarks.append(f"not rated: {', '.join(values)}")

@@ -347,6 +347,7 @@ NOTICED = {
     "Book-Crossing": (spread(**{"0": 120}, **scale(1, 10)), "0", "67% of the ratings are 0, the others 1 to 10"),
     "Goodreads": (spread(**{"0": 40}, **scale(1, 5)), "0", "57% of the ratings are 0"),
     "Food.com": (spread(**{"0": 10, "1": 1, "2": 2, "3": 4, "4": 16, "5": 67}), "0", "10% of the ratings are 0"),
+    "two values": (HEAD + "1,20,-1\n1,24,8\n", "-1", "50% of the ratings are -1, the others 8 to 8"),
     "Jester": (spread(**scale(-10, 10, 2, 0.125), **{"99": 40}), "99", "the others -10 to 10"),
 }
 
@@ -377,6 +378,9 @@ def test_sentinels_are_noticed_and_left_out(put, case):
         spread(**{"1": 4, "3": 4, "4": 4, "5": 4}),
         spread(**scale(-10, 10, 2, 0.125)),
         spread(**{"0": 9, "1": 9}),
+        spread(m1=9, **{"1": 9}),
+        spread(m1=9, **{"0": 9, "1": 9}),
+        spread(**{"1": 9, "3": 2, "20": 1, "273": 1}),  # hours of play
     ],
 )
 def test_scales_without_a_sentinel_are_not_noticed(put, content):

@@ -51,7 +51,7 @@ def evaluate(
         test = _unseen(reading.read(source, told=not json), recommender, content)
     metrics = evaluate_recommender(recommender, test, k=k)
     if json:
-        print_json(metrics)
+        print_json(metrics if test.layout is None else {**metrics, "layout": test.layout.to_dict()})
         return
     print_metrics(metrics)
     if "uncertainty" in metrics:

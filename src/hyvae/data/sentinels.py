@@ -48,7 +48,7 @@ def warn_of_sentinel(ratings: NDArray[np.float32], source: str) -> None:
     step = -(-len(ratings) // _MOST_LOOKED_AT)
     counted = pl.Series("rating", ratings[::step]).value_counts(name="count").sort("rating")
     levels, counts = counted["rating"].to_numpy().astype(np.float64), counted["count"].to_numpy()
-    if len(levels) < 3:
+    if len(levels) < 2:
         return
     for end, inner in ((0, slice(1, None)), (-1, slice(None, -1))):
         others = levels[inner]
@@ -62,16 +62,20 @@ def warn_of_sentinel(ratings: NDArray[np.float32], source: str) -> None:
 
 def _stands_apart(level: float, others: NDArray[np.float64], counts: NDArray[np.integer], end: int) -> bool:
     """Whether a level at the end of the scale is far from the next, seen beside the steps of the others."""
-    gap, widest = np.abs(others - level).min(), np.diff(others).max()
-    count = counts[end]
-    frequent = count >= max(2, _FREQUENT * counts.sum())
-    below_zero = level <= 0 < others[0] or (level < 0 <= others[0])
-    if len(others) > _MOST_STEPS:
-        return bool(frequent and gap >= 3 * widest)
-    return bool((below_zero and gap > 1.5 * widest) or (level == -1 and below_zero) or (frequent and gap >= 3 * widest))
+    gap, widest = np.abs(others - level).min(), np.diff(others).max(initial=0.0)
+    # not the -1 of a thumb down beside 1, and not the 0 beside 1
+    negative = level < 0 <= others[0] and others[-1] > -level
+    if len(others) <= _MOST_STEPS and negative and (level == -1 or gap > 1.5 * widest):
+        return True
+    if len(others) < 2:
+        return False
+    if len(others) <= _MOST_STEPS and level == 0 and gap > 1.5 * widest:
+        return True
+    frequent = counts[end] >= max(2, _FREQUENT * counts.sum())
+    return bool(frequent and gap >= 3 * widest)
 
 
 def _is_spike_at_zero(levels: NDArray[np.float64], counts: NDArray[np.integer]) -> bool:
     """Whether 0 is given far more often than the rating above it."""
-    on_a_scale = levels[0] == 0 and len(levels) <= _MOST_STEPS
+    on_a_scale = levels[0] == 0 and 2 < len(levels) <= _MOST_STEPS
     return bool(on_a_scale and counts[0] >= max(3, 2 * counts[1], 0.02 * counts.sum()))
