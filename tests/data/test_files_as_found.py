@@ -128,6 +128,7 @@ REFUSED = {
         "separator=",
         "--separator",
     ),
+    "tabs for commas": ("a,b\titem,c,d\n1,2\t3,4,5\n", "no column of users", "separator='\\t'", "--separator '\\t'"),
     "a hundred columns": (
         ",".join(map(str, range(300))) + "\n",
         "which of '1', '2', '3', '4', '5', '6', '7', '8', '9', '10', '11', '12' and 288 more holds the users",

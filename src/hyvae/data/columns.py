@@ -32,7 +32,10 @@ COMMON_NAMES = {
             "rating ratings stars star score overall bookrating starrating rate ratingvalue "
             "myrating userrating yourrating myscore userscore",
         ),
-        ("timestamp", "timestamp time unixreviewtime unixtime ts tstamp ratingtimestamp datetime date"),
+        (
+            "timestamp",
+            "timestamp time unixreviewtime unixtime ts tstamp ratingtimestamp datetime date reviewtime reviewdate createdat",
+        ),
         ("title", "title itemtitle movietitle booktitle producttitle itemname moviename productname"),
     )
 }
@@ -196,11 +199,7 @@ def _no_column(roles: Sequence[str], names: Sequence[str], named: bool, separato
     nouns = ", ".join(f"{role}s" for role in roles)
     flags = ", ".join(say(f"{role}=…", f"--{role}-column …") for role in roles)
     found = _listing(names)
-    if len(names) == 1 or (separator and any(mark in name for name in names for mark in _SEPARATORS)):
-        asked = say("separator=';'", "--separator ';'")
-        wrong = f"; if {separator!r} is not what parts its fields: {asked}" if separator else ""
-    else:
-        wrong = ""
+    wrong = _wrong_separator(names, separator) if separator else ""
     if not named:
         return (
             f"its first line names no columns, and which of {found} holds the {nouns} is not known; number them with "
@@ -209,6 +208,16 @@ def _no_column(roles: Sequence[str], names: Sequence[str], named: bool, separato
     what_if = "; where nobody rated, only took, add a rating column of ones" if list(roles) == ["rating"] else ""
     no_header = f"; if the first line is a rating: {say('header=False', '--no-header')}" if len(roles) == 3 else ""
     return f"no column of {nouns} among {found}; name it with {flags}{what_if}{no_header}{wrong}"
+
+
+def _wrong_separator(names: Sequence[str], separator: str) -> str:
+    """What to say where names of columns look as if they were not taken apart."""
+    other = next((mark for mark in _SEPARATORS if mark != separator and any(mark in name for name in names)), None)
+    if len(names) > 1 and other is None:
+        return ""
+    shown = "…" if other is None else "\\t" if other == "\t" else other
+    asked = say(f"separator='{shown}'", f"--separator '{shown}'")
+    return f"; if {separator!r} is not what parts its fields: {asked}"
 
 
 def _listing(names: Sequence[str]) -> str:

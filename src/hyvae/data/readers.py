@@ -14,6 +14,7 @@ from hyvae.data.formats import read_path
 from hyvae.data.named import DATASETS, load
 from hyvae.errors import DataError
 from hyvae.ratings import Duplicates, Ratings
+from hyvae.wording import say
 
 
 def read(
@@ -106,7 +107,9 @@ def read(
         return read_database(source, options)
     if query is not None:
         told = without_secrets(source) if isinstance(source, str) and "://" in source else source
-        raise DataError(f"{told}: a query needs a database, such as sqlite:///ratings.db; leave query out (--query)")
+        raise DataError(
+            f"{told}: a query needs a database, such as sqlite:///ratings.db; leave it out ({say('query', '--query')})"
+        )
     if isinstance(source, str) and source.startswith(("http://", "https://")):
         # told by its address, where errors tell the file in the cache
         return replace(read_path(fetch_url(source), options), source=without_secrets(source))
