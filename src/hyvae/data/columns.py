@@ -34,7 +34,8 @@ COMMON_NAMES = {
         ),
         (
             "timestamp",
-            "timestamp time unixreviewtime unixtime ts tstamp ratingtimestamp datetime date reviewtime reviewdate createdat",
+            "timestamp time unixreviewtime unixtime ts tstamp ratingtimestamp datetime date reviewtime reviewdate "
+            "createdat",
         ),
         ("title", "title itemtitle movietitle booktitle producttitle itemname moviename productname"),
     )
