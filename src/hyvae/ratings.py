@@ -431,6 +431,14 @@ class Ratings:
             parts=None if self.parts is None else self.parts[keep],
         )
 
+    @property
+    def taken(self) -> Ratings:
+        """The pairs without a rating, as ratings of 0 in the same vocabularies."""
+        if self.unrated is None:
+            return Ratings.empty(self.users, self.items, self.scale)
+        users, items = self.unrated.T
+        return Ratings.from_indices(self.users, self.items, users, items, np.zeros(len(users), np.float32))
+
     def with_unrated(self, pairs: NDArray[Any] | None) -> Ratings:
         """The same ratings beside other pairs without a rating, shape (n, 2): indices of user and item."""
         if pairs is None or not len(pairs):

@@ -282,11 +282,7 @@ def _history_table(ratings: Ratings) -> pl.DataFrame:
     table = _ratings_table(ratings)
     if ratings.unrated is None:
         return table
-    users, items = ratings.unrated.T
-    pairs = _ratings_table(
-        Ratings.from_indices(ratings.users, ratings.items, users, items, np.zeros(len(users), np.float32))
-    )
-    unrated = pairs.with_columns(pl.lit(None, pl.Float32).alias("rating"))
+    unrated = _ratings_table(ratings.taken).with_columns(pl.lit(None, pl.Float32).alias("rating"))
     return pl.concat([table, unrated], how="diagonal")
 
 

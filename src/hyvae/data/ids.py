@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import polars as pl
@@ -30,6 +31,8 @@ def usable_ids(column: pl.Series, noun: str, bad: BadRows, text_ids: bool) -> pl
     text_ids : bool
         They were read from text: blanks around them do not count, and ``NA`` marks a gap.
     """
+    if column.dtype == pl.Object and all(value is None or isinstance(value, UUID) for value in column):
+        column = pl.Series(column.name, [None if value is None else str(value) for value in column], pl.String)
     if isinstance(column.dtype, pl.Categorical | pl.Enum):
         column = column.cast(pl.String)
     if column.dtype == pl.String:
