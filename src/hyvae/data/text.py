@@ -106,8 +106,9 @@ def columns_of(layout: Layout, source: str, options: ReadOptions) -> Columns:
     columns = choose_columns(layout.names, options, source, named=layout.named, separator=layout.shown_separator)
     if layout.named or options.user or options.item or options.rating:
         return columns
-    sample = _parse(layout, layout.text, dict.fromkeys(layout.names, pl.String), n_rows=_SAMPLE_ROWS)
-    return columns if sample is None else checked_order(columns, sample, source)
+    head = b"\n".join(layout.text.split(b"\n", _SAMPLE_ROWS)[:_SAMPLE_ROWS])
+    sample = TextTable(replace(layout, text=head), source).frame
+    return columns if sample.is_empty() else checked_order(columns, sample, source)
 
 
 @dataclass(frozen=True)
