@@ -138,7 +138,7 @@ def _write_files(run: Run, folder: Path, with_history: bool) -> None:
         write_tensors(file, run.weights)
     _vocabulary_table(run).write_parquet(folder / "vocabulary.parquet")
     if with_history:
-        _ratings_table(run.history).write_parquet(folder / "ratings.parquet")
+        _history_table(run.history).write_parquet(folder / "ratings.parquet")
     held_out = {name: part for name, part in run.held_out.items() if len(part)}
     if held_out:
         parts = [_ratings_table(part).with_columns(pl.lit(name).alias("part")) for name, part in held_out.items()]
@@ -277,6 +277,15 @@ def _ratings_table(ratings: Ratings) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
+def _history_table(ratings: Ratings) -> pl.DataFrame:
+    """The ratings, and a null for each pair without one."""
+    table = _ratings_table(ratings)
+    if ratings.unrated is None:
+        return table
+    unrated = _ratings_table(ratings.taken).with_columns(pl.lit(None, pl.Float32).alias("rating"))
+    return pl.concat([table, unrated], how="diagonal")
+
+
 def _ratings(table: pl.DataFrame, like: Ratings) -> Ratings:
     def index(vocabulary: Vocabulary, column: pl.Series) -> np.ndarray:
         found = vocabulary.index(column.to_numpy() if vocabulary.is_integer else _objects(column))
@@ -284,6 +293,11 @@ def _ratings(table: pl.DataFrame, like: Ratings) -> Ratings:
             raise ValueError(f"{column.name} ids are not in the vocabulary")
         return found
 
+    without = table.filter(pl.col("rating").is_null())
+    unrated = np.stack([index(like.users, without["user"]), index(like.items, without["item"])], axis=1)
+    table = table.filter(pl.col("rating").is_not_null())
+    if table.is_empty():
+        return like.with_unrated(unrated)
     timed = "timestamp" in table.columns and not table["timestamp"].null_count()
     return Ratings.from_indices(
         like.users,
@@ -294,6 +308,7 @@ def _ratings(table: pl.DataFrame, like: Ratings) -> Ratings:
         scale=like.scale,
         timestamps=table["timestamp"].to_numpy() if timed else None,
         titles=like.titles,
+        unrated=unrated,
     )
 
 

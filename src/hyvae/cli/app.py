@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from hyvae.cli import answering, compare, data, demo, diagnose, doctor, export, folding, paper, report, serve, training
 from hyvae.cli.output import stderr
 from hyvae.errors import DataWarning, HyvaeError, Interrupted
+from hyvae.wording import command_line
 
 
 class _Commands(TyperGroup):
@@ -64,7 +65,8 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     warnings.showwarning = _show_warning
     try:
-        app(arguments, prog_name="hyvae")
+        with command_line():
+            app(arguments, prog_name="hyvae")
     except Interrupted as stop:
         _say(f"stopped at step {stop.step} of {stop.steps}; go on with: {_resuming_command()}")
         sys.exit(128 + stop.signal)

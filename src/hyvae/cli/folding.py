@@ -44,10 +44,11 @@ def fold_in(
         raise DataError(
             f"{run} keeps no histories (--no-history) to add ratings to; train with them, or ask with --ratings"
         )
-    new = reading.read(source)
+    new = reading.read(source, told=not json)
     known = recommender.history
     folded = recommender.with_ratings(new)
     facts = {
+        "layout": None if new.layout is None else new.layout.to_dict(),
         "ratings": len(new),
         "new_users": folded.history.n_users - known.n_users,
         "new_items": folded.history.n_items - known.n_items,

@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_type_hints
 import torch
 import typer
 
+from hyvae.cli.output import stdout
+from hyvae.data import DATASETS
 from hyvae.errors import ConfigError
 from hyvae.ratings import Ratings
 
@@ -58,8 +60,17 @@ class Reading:
         str, _reading("--on-bad-rows", "Rows that cannot be used: error, or skip (counts and lists them).")
     ] = "error"
 
-    def read(self, source: str) -> Ratings:
-        """Read a source."""
+    quote: Annotated[str | None, _reading("--quote", "Around fields of a text; '' if quotes are plain.")] = None
+    time_unit: Annotated[str | None, _reading("--time-unit", "Of times: s, ms, us, ns, yyyymmdd, year or excel.")] = (
+        None
+    )
+    time_format: Annotated[str | None, _reading("--time-format", "Of dates, for example %d/%m/%Y.")] = None
+    not_rated: Annotated[
+        list[str] | None, _reading("--not-rated", "A rating that stands for 'not rated', such as -1; may be repeated.")
+    ] = None
+
+    def read(self, source: str, *, told: bool = True) -> Ratings:
+        """Read a source, and tell what was taken for what, unless the caller does (`told` is false)."""
         options: dict[str, Any] = {
             "user": self.user_column,
             "item": self.item_column,
@@ -73,8 +84,15 @@ class Reading:
             "query": self.query,
             "on_duplicates": self.on_duplicates,
             "on_bad_rows": self.on_bad_rows,
+            "quote": self.quote,
+            "time_unit": self.time_unit,
+            "time_format": self.time_format,
+            "not_rated": tuple(self.not_rated or ()),
         }
-        return Ratings.read(source, **options)
+        ratings = Ratings.read(source, **options)
+        if told and ratings.layout is not None and source not in DATASETS:
+            stdout.print(f"read {ratings.layout}", markup=False, highlight=False, soft_wrap=True)
+        return ratings
 
 
 def reads_source(command: Callable[..., None]) -> Callable[..., None]:
