@@ -9,6 +9,7 @@ import copy
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -156,7 +157,8 @@ class Recommender:
         ConfigError
             `resume` without `checkpoint`, or a negative `checkpoint_every`; a `start_from` that does not fit.
         TrainingError
-            The loss is no longer finite; the checkpoint is damaged or of another training, or cannot be written.
+            The loss is no longer finite; the checkpoint is damaged, of another training or in use by one that runs, or
+            cannot be written.
         Interrupted
             Ctrl-C or SIGTERM stopped a training that keeps checkpoints.
         """
@@ -169,6 +171,20 @@ class Recommender:
             self._require_start(start_from, ratings)
         start = None if start_from is None else start_from.fingerprint
         keep = None if checkpoint is None else Checkpointing(Path(checkpoint), checkpoint_every, resume, start)
+        # one training at a time: a second one would take the first one's checkpoint away
+        with nullcontext() if keep is None else keep.held():
+            return self._fit(ratings, validation, given, start_from, seed, progress, keep)
+
+    def _fit(
+        self,
+        ratings: Ratings,
+        validation: Ratings | None,
+        given: Ratings | None,
+        start_from: Recommender | None,
+        seed: int,
+        progress: bool | None,
+        keep: Checkpointing | None,
+    ) -> Self:
         started = time.perf_counter()
         model = self._build(ratings.n_users, ratings.n_items, ratings.scale, seed)
         if not model.learns_from_presence:

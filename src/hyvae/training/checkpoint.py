@@ -12,6 +12,8 @@ import json
 import logging
 import time
 import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +24,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from hyvae.errors import ConfigError, TrainingError
-from hyvae.files import PART, cannot_be_written, written_whole
+from hyvae.files import PART, cannot_be_written, held, written_whole
 from hyvae.models.base import Config, TrainingPlan
 from hyvae.nn import kernels
 from hyvae.ratings import Ratings
@@ -64,6 +66,22 @@ class Checkpointing:
     def __post_init__(self) -> None:
         if not self.every >= 0:
             raise ConfigError(f"checkpoints are 0 or more seconds apart, got {self.every}")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the checkpoint for one training, so that no second one writes to it, removes it or goes on from it.
+
+        Raises
+        ------
+        TrainingError
+            Another training holds it, or its folder cannot be written to.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held(self.path))
+            except OSError as error:
+                raise TrainingError(cannot_be_written(self.path, error)) from error
+            yield
 
 
 def checkpoint_path(run: str | Path) -> Path:
