@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Iterator
@@ -49,6 +50,17 @@ def cannot_be_written(path: str | Path, error: BaseException) -> str:
     else:
         mend = "mend that or choose another place"
     return f"{path} cannot be written: {reason}; {mend}"
+
+
+def require_regular(file: Path) -> None:
+    """Refuse what is not a regular file, or a link to one: a pipe may never speak, and a device never end.
+
+    Raises
+    ------
+    OSError
+    """
+    if not stat.S_ISREG(os.stat(file).st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(file))
 
 
 # -- a file ---------------------------------------------------------------------------------------------
