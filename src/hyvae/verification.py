@@ -8,15 +8,16 @@ one small number says.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
 from pydantic import ValidationError
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from hyvae.data.columnar import parquet_size, parquet_table
 from hyvae.errors import RunError
@@ -33,6 +34,8 @@ _MOST_TRAINING_ONLY = 1000
 # thresholds of levels that there are not
 _MAY_BE_INFINITE = ("cuts",)
 _MOST_REASON = 300
+# of a tensor of numbers that are not there
+_DRAWS = {"normal_", "uniform_", "kaiming_uniform_", "mul"}
 _MEND = "restore it or train again"
 
 
@@ -151,7 +154,7 @@ def check_tensors(make: Callable[[], RatingModel], weights: Mapping[str, Tensor]
     ValueError
         Another shape or type, a number that is none, or a model that is far larger than its tensors.
     """
-    with seeded(0), torch.device("meta"):
+    with seeded(0), torch.device("meta"), _Undrawn():
         model = make()
     kept = {name: tensor for name, tensor in model.answering_state().items() if prefix + name in weights}
     for name, wanted in kept.items():
@@ -178,6 +181,18 @@ def check_finite(name: str, tensor: Tensor) -> None:
     fails = math.isnan if name.endswith(_MAY_BE_INFINITE) else lambda end: not math.isfinite(end)
     if any(map(fails, ends)):
         raise ValueError(f"{name} holds what is no number")
+
+
+class _Undrawn(TorchFunctionMode):
+    """Weights are made, and not drawn: on the device ``meta`` drawing imports torch's compiler, for seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name, named = getattr(func, "__name__", ""), kwargs or {}
+        if name == "randn":
+            return torch.empty(*args, **{key: value for key, value in named.items() if key != "generator"})
+        return next(iter([*args, *named.values()])) if name in _DRAWS else func(*args, **named)
 
 
 def _kind(tensor: Tensor) -> str:
