@@ -315,7 +315,7 @@ class TestWriting:
         def fail(*args, **kwargs):
             raise error
 
-        monkeypatch.setattr(runs, "save_file", fail)
+        monkeypatch.setattr(runs, "write_tensors", fail)
         self.old_run_stays(folder, model, "cannot be written: (No space left on device|I/O error)")
 
     def test_the_old_run_stays_when_a_later_file_fails(self, folder, model, monkeypatch):
@@ -341,7 +341,7 @@ class TestWriting:
         def fail(*args, **kwargs):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(runs, "save_file", fail)
+        monkeypatch.setattr(runs, "write_tensors", fail)
         with pytest.raises(RunError, match="No space left"):
             model.save(tmp_path / "run")
         assert not list(tmp_path.iterdir())

@@ -8,31 +8,40 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from hyvae import HyVAE
 from hyvae.errors import TrainingError
+from hyvae.tensors import read_tensors, write_tensors
 from hyvae.training.checkpoint import _checksum
 
 SMALL = {"hidden": 8, "latent": 3, "deep_layers": (4,), "epochs": 2, "samples": 0, "validate_every": 1}
+MISFIT = "does not fit this version"
 DEEP = '{"a":' * 100_000
 Damage = Callable[[Path], Any]
 Tensors = dict[str, torch.Tensor]
+
+
+def rewritten(path: Path, tensors: Tensors, text: str) -> None:
+    with path.open("wb") as file:
+        write_tensors(file, tensors, {"checkpoint": text, "checksum": _checksum(text, tensors)})
 
 
 def contents(change: Callable[[dict[str, Any]], Any]) -> Damage:
     """Another content, or another text."""
 
     def damage(path: Path) -> None:
-        with safe_open(path, framework="pt") as file:
-            content = json.loads(file.metadata()["checkpoint"])
+        tensors, metadata = read_tensors(path)
+        content = json.loads(metadata["checkpoint"])
         changed = change(content)
         text = changed if isinstance(changed, str) else json.dumps(content if changed is None else changed)
-        tensors = load_file(path)
-        save_file(tensors, path, {"checkpoint": text, "checksum": _checksum(text, tensors)})
+        rewritten(path, copies(tensors), text)
 
     return damage
+
+
+def copies(tensors: Tensors) -> Tensors:
+    """Not the pages of the file that is about to be written."""
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def put(*place: str, value: Any) -> Damage:
@@ -46,13 +55,10 @@ def put(*place: str, value: Any) -> Damage:
 
 def tensors_of(prefix: str, change: Callable[[torch.Tensor], torch.Tensor | None]) -> Damage:
     def damage(path: Path) -> None:
-        with safe_open(path, framework="pt") as file:
-            text = file.metadata()["checkpoint"]
-        found = {
-            name: change(tensor) if name.startswith(prefix) else tensor for name, tensor in load_file(path).items()
-        }
-        tensors = {name: tensor.contiguous() for name, tensor in found.items() if tensor is not None}
-        save_file(tensors, path, {"checkpoint": text, "checksum": _checksum(text, tensors)})
+        tensors, metadata = read_tensors(path)
+        found = {name: change(t) if name.startswith(prefix) else t for name, t in copies(tensors).items()}
+        kept = {name: tensor.contiguous() for name, tensor in found.items() if tensor is not None}
+        rewritten(path, kept, metadata["checkpoint"])
 
     return damage
 
@@ -78,19 +84,31 @@ CRAFTS: dict[str, tuple[Damage, str]] = {
     "half a step": (put("place", "done", value=0.5), "is damaged: done: "),
     "sums of words": (put("place", "sums", value={"rec": "much"}), "is damaged: sums.rec: "),
     "no optimiser": (put("optimiser", value=[]), "is damaged"),
-    "states of nobody": (put("optimiser", "state", value={"9999": {}}), "does not fit"),
-    "groups of nobody": (put("optimiser", "param_groups", value=[]), "does not fit"),
-    "a rate of words": (put("optimiser", "param_groups", value=[{"params": "all", "lr": "x"}]), "does not fit"),
-    "no seconds": (put("seconds", value="long"), "does not fit"),
-    "rows of something else": (put("history", "rows", value=[{"slope": 1}]), "does not fit"),
-    "weights of another shape": (tensors_of("model.", lambda t: t.reshape(1, -1)), "does not fit"),
-    "weights of another type": (tensors_of("model.", lambda t: t.double()), r"does not fit.*model\."),
-    "no best weights of its shape": (tensors_of("best.", lambda t: t.reshape(-1)[:1]), r"does not fit.*best\."),
-    "averages of another shape": (tensors_of("optimiser.0.exp", lambda t: t.reshape(-1)[:1]), "does not fit"),
-    "averages of another type": (tensors_of("optimiser.0.exp", lambda t: t.to(torch.int16)), "does not fit"),
-    "steps of many numbers": (tensors_of("optimiser.0.step", lambda t: torch.ones(5)), "does not fit"),
-    "no random numbers": (tensors_of("random.", lambda t: None), "does not fit"),
-    "few random numbers": (tensors_of("random.", lambda t: t[:7]), "does not fit"),
+    "states of nobody": (put("optimiser", "state", value={"9999": {}}), MISFIT),
+    "groups of nobody": (put("optimiser", "param_groups", value=[]), MISFIT),
+    "a rate of words": (
+        put("optimiser", "param_groups", value=[{"params": "all", "lr": "x"}]),
+        MISFIT,
+    ),
+    "no seconds": (put("seconds", value="long"), MISFIT),
+    "rows of something else": (put("history", "rows", value=[{"slope": 1}]), MISFIT),
+    "weights of another shape": (tensors_of("model.", lambda t: t.reshape(1, -1)), MISFIT),
+    "weights of another type": (tensors_of("model.", lambda t: t.double()), rf"{MISFIT}.*model\."),
+    "no best weights of its shape": (
+        tensors_of("best.", lambda t: t.reshape(-1)[:1]),
+        rf"{MISFIT}.*best\.",
+    ),
+    "averages of another shape": (
+        tensors_of("optimiser.0.exp", lambda t: t.reshape(-1)[:1]),
+        MISFIT,
+    ),
+    "averages of another type": (
+        tensors_of("optimiser.0.exp", lambda t: t.to(torch.int32)),
+        MISFIT,
+    ),
+    "steps of many numbers": (tensors_of("optimiser.0.step", lambda t: torch.ones(5)), MISFIT),
+    "no random numbers": (tensors_of("random.", lambda t: None), MISFIT),
+    "few random numbers": (tensors_of("random.", lambda t: t[:7]), MISFIT),
 }
 
 
