@@ -51,7 +51,7 @@ _ID = (pl.Int64, pl.String)
 _RATINGS = {
     "user": Column(_ID),
     "item": Column(_ID),
-    "rating": Column((pl.Float32,)),
+    "rating": Column((pl.Float32,), gaps=True),  # `Ratings` tells which one is no number
     "timestamp": Column((pl.Int64,), optional=True, gaps=True),
 }
 #: the tables of a run folder. More columns than these are passed over

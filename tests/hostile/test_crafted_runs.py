@@ -197,7 +197,7 @@ CRAFTS: dict[str, tuple[Damage, str]] = {
     "ratings twice": (table(RATINGS, lambda t: pl.concat([t, t])), "damaged"),
     "a rating that is no number": (column(RATINGS, rating=pl.lit(np.float32("nan"))), "damaged: .*finite"),
     "a rating off the scale": (column(RATINGS, rating=pl.lit(np.float32(7))), "damaged: .*off the declared scale"),
-    "a missing rating": (column(RATINGS, rating=pl.lit(None, pl.Float32)), "values are missing"),
+    "a missing user": (column(RATINGS, user=pl.lit(None, pl.Int64)), "values are missing"),
     "ratings of text": (column(RATINGS, rating=pl.lit("5")), "column 'rating' is of type String"),
     "ratings of nobody": (column(RATINGS, user=pl.lit(7, pl.Int64)), "user ids are not in the vocabulary"),
     "no users": (table(RATINGS, lambda t: t.drop("user")), "has no column 'user'"),
