@@ -167,6 +167,12 @@ class TestHeld:
     def test_other_places_are_free_and_parents_are_made(self, tmp_path):
         with held(tmp_path / "a" / "run"), held(tmp_path / "a" / "run2"):
             assert names(tmp_path / "a") == [".run.lock", ".run2.lock"]
+        assert names(tmp_path) == []
+
+    def test_folders_with_something_in_them_stay(self, tmp_path):
+        with held(tmp_path / "a" / "b" / "run"):
+            (tmp_path / "a" / "b" / "run").touch()
+        assert names(tmp_path / "a" / "b") == ["run"]
 
     def test_it_ends_with_an_error(self, tmp_path):
         with pytest.raises(KeyboardInterrupt), held(tmp_path / "run"):

@@ -117,6 +117,7 @@ def held(place: Path) -> Iterator[None]:
     # one place may be reached by several names; a circle of links is told where the place is used
     with suppress(RuntimeError):
         place = place.resolve()
+    made = [folder for folder in place.parents if not folder.exists()]
     place.parent.mkdir(parents=True, exist_ok=True)
     lock = place.with_name(f".{place.name}{LOCK}")
     descriptor = _open_alone(lock)
@@ -128,6 +129,9 @@ def held(place: Path) -> Iterator[None]:
         # removed while it is locked: whoever opened it before sees that it is not the file there any more
         lock.unlink(missing_ok=True)
         os.close(descriptor)
+        with suppress(OSError):  # nothing was written there after all
+            for folder in made:
+                folder.rmdir()
 
 
 #: descriptors of the lock files that this process holds
