@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,7 +71,8 @@ def compare(
     ratings = reading.read(source, told=not json)
     # the URL of a database may hold a password
     told = ratings.source if "://" in source else source
-    with terminable(), Watch() as watch:
+    alone = nullcontext() if out is None else options.writing(out / PAGE)
+    with alone, terminable(), Watch() as watch:
         result = compare_models(
             ratings,
             models.split(","),

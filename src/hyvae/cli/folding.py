@@ -20,6 +20,7 @@ from hyvae.training import checkpoint_path
 Out = Annotated[Path | None, typer.Option(help="Run folder to write; default: the same, replaced as a whole.")]
 
 
+@options.holds_run
 @options.reads_source
 def fold_in(
     run: options.RunFolder,
@@ -65,6 +66,7 @@ def fold_in(
     )
 
 
+@options.holds_run
 def forget(
     run: options.RunFolder,
     user: Annotated[list[str], typer.Option("--user", help="Id of the user to forget; may be repeated.")],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -14,7 +15,8 @@ import typer
 
 from hyvae.cli.output import stdout
 from hyvae.data import DATASETS
-from hyvae.errors import ConfigError
+from hyvae.errors import ConfigError, DataError
+from hyvae.files import cannot_be_written, held
 from hyvae.ratings import Ratings
 
 Source = Annotated[
@@ -123,6 +125,37 @@ def reads_source(command: Callable[..., None]) -> Callable[..., None]:
     changed.__signature__ = signature.replace(parameters=parameters)
     changed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
     return with_options
+
+
+def holds_run(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command that writes a run (``out``, else ``run``) begin only where no other one is writing it.
+
+    From its start to its end: what is trained, or read to be changed, would else be lost to the other's writing.
+    """
+
+    @functools.wraps(command)
+    def alone(**arguments: Any) -> None:
+        with writing(arguments["out"] or arguments["run"]):
+            command(**arguments)
+
+    return alone
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Hold a file or a folder that is about to be written.
+
+    Raises
+    ------
+    DataError
+        Another command holds it, or it cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(place))
+        except OSError as error:
+            raise DataError(cannot_be_written(place, error)) from error
+        yield
 
 
 def _parse_scale(text: str | None) -> tuple[float, float] | None:

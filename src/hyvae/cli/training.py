@@ -28,6 +28,7 @@ from hyvae.training import Checkpointing, checkpoint_path
 _NAMES = ", ".join(REGISTRY)
 
 
+@options.holds_run
 @options.reads_source
 def train(
     source: options.Source,
