@@ -10,7 +10,16 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 from importlib.metadata import PackageNotFoundError, version
 
 from hyvae.client import Client
-from hyvae.errors import ConfigError, DataError, HyvaeError, NotFittedError, RunError, ServiceError, TrainingError
+from hyvae.errors import (
+    ConfigError,
+    DataError,
+    ForkError,
+    HyvaeError,
+    NotFittedError,
+    RunError,
+    ServiceError,
+    TrainingError,
+)
 from hyvae.ratings import Ratings
 from hyvae.recommender import BiasModel, HyVAE, Recommendation, Recommender
 
@@ -24,6 +33,7 @@ __all__ = [
     "Client",
     "ConfigError",
     "DataError",
+    "ForkError",
     "HyVAE",
     "HyvaeError",
     "NotFittedError",

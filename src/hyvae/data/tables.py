@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hyvae.data.bad_rows import BadRows, Place
 from hyvae.data.columns import BadRowsPolicy, Columns, ReadOptions, require_columns
 from hyvae.errors import DataError
+from hyvae.forks import require_polars
 from hyvae.ratings import Duplicates, Ratings, Vocabulary, checked_scale
 
 # what a table that cannot be converted raises: pyarrow's own errors derive from the built-in ones
@@ -60,6 +61,7 @@ def ratings_from_table(
         A missing column; in some row (counted from 1) a missing id or rating, an id that is neither integer
         nor text, a rating that is not a finite number or off the scale, or a repeated user-item pair.
     """
+    require_polars("taking ratings from a table")
     columns = Columns(user, item, rating, timestamp, title)
     options = ReadOptions(scale=scale, on_duplicates=on_duplicates, on_bad_rows=on_bad_rows)
     return ratings_from_frame(_as_frame(table, columns, source), columns, options, source=source)
