@@ -19,6 +19,7 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
+from hyvae.cores import usable_cores
 from hyvae.errors import ConfigError
 from hyvae.serving.app import create_app, reload_run
 from hyvae.serving.observing import SHARED_FOLDER, log, log_to_stderr
@@ -91,7 +92,7 @@ def server_config(app: FastAPI) -> uvicorn.Config:
 def _serve(settings: Settings, listening: socket.socket, told: Callable[[int], None] | None = None) -> None:
     """One process."""
     lines = log_to_stderr()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.workers))
+    torch.set_num_threads(max(1, usable_cores() // settings.workers))
     app = create_app(settings)
     # what is there now stays: to look through it for garbage, again and again, would stop every answer meanwhile
     gc.collect()
