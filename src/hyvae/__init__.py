@@ -1,16 +1,21 @@
 """hyvae: predict ratings and recommend with sparse hybrid variational autoencoders."""
 
-import os
+from hyvae.cores import keep_to_the_cores
 
-# OpenMP reads it when torch is first imported: for how long a thread without work spins before it sleeps. The default
-# is milliseconds, and on cores that others use every parallel loop then waits for a thread that spins
-# (docs/performance.md)
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-
+keep_to_the_cores()  # first of all: torch and Polars look at the environment when they are imported
 from importlib.metadata import PackageNotFoundError, version
 
 from hyvae.client import Client
-from hyvae.errors import ConfigError, DataError, HyvaeError, NotFittedError, RunError, ServiceError, TrainingError
+from hyvae.errors import (
+    ConfigError,
+    DataError,
+    ForkError,
+    HyvaeError,
+    NotFittedError,
+    RunError,
+    ServiceError,
+    TrainingError,
+)
 from hyvae.ratings import Ratings
 from hyvae.recommender import BiasModel, HyVAE, Recommendation, Recommender
 
@@ -24,6 +29,7 @@ __all__ = [
     "Client",
     "ConfigError",
     "DataError",
+    "ForkError",
     "HyVAE",
     "HyvaeError",
     "NotFittedError",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -24,6 +25,7 @@ from hyvae.data.joining import joint, merge, transposed, without_users
 from hyvae.errors import ConfigError, DataError, NotFittedError
 from hyvae.explanation import effects_of_ratings
 from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start
+from hyvae.forks import polars_works
 from hyvae.models import REGISTRY, RatingModel
 from hyvae.models.base import RatingBlock, update_plan
 from hyvae.models.bias import Bias, BiasConfig
@@ -163,6 +165,12 @@ class Recommender:
         Interrupted
             Ctrl-C or SIGTERM stopped a training that keeps checkpoints.
         """
+        if not polars_works():
+            warnings.warn(
+                "this process was forked, so that save will not work in it; train in one started with "
+                "multiprocessing.get_context('spawn')",
+                stacklevel=2,
+            )
         _require_learnable(ratings)
         if validation is not None and not (validation.users == ratings.users and validation.items == ratings.items):
             raise DataError("validation must share the users and items of the ratings; take both from ratings.split()")
@@ -439,7 +447,7 @@ class Recommender:
 
     def _around(
         self, prediction: NDArray[np.float32], evidence: Evidence | None, coverage: float
-    ) -> dict[str, NDArray[np.float32] | None]:
+    ) -> dict[str, NDArray[np.float32] | list[None]]:
         """The prediction, its standard deviation and its interval on the scale, as columns of a table."""
         if not 0 < coverage < 1:
             raise ConfigError(f"coverage must be above 0 and below 1, such as 0.9, got {coverage}")
@@ -450,12 +458,14 @@ class Recommender:
         elif self._half_width is not None and coverage == INTERVAL_COVERAGE:
             half = np.full_like(prediction, self._half_width)
         low, high = self.history.scale
-        return {
+        columns = {
             "prediction": prediction,
             "sd": sd,
             "interval_low": None if half is None else (prediction - half).clip(low, high),
             "interval_high": None if half is None else (prediction + half).clip(low, high),
         }
+        # one null that stands for a column would be repeated by Polars' threads, which a forked process lacks
+        return {name: [None] * len(prediction) if column is None else column for name, column in columns.items()}
 
     def predict_ratings(self, pairs: Ratings) -> NDArray[np.float32]:
         """Predictions for the pairs of `pairs`, in its row order: for evaluation on a part of a split."""
@@ -555,7 +565,10 @@ class Recommender:
             )
         if not parts:
             raise DataError("there is no user to recommend to")
-        return pl.concat(parts)
+        table = parts[0]
+        for part in parts[1:]:  # unlike pl.concat, needs no threads of Polars, which a forked process lacks
+            table.vstack(part, in_place=True)
+        return table
 
     @staticmethod
     def _blocks_of(index: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from hyvae.errors import RunError
 from hyvae.files import cannot_be_written, replace_folder, require_regular, staged_folder
+from hyvae.forks import require_polars
 from hyvae.nn import kernels
 from hyvae.ratings import Ratings, Vocabulary
 from hyvae.tensors import read_tensors, write_tensors
@@ -121,6 +122,7 @@ def write_run(run: Run, path: str | Path, *, with_history: bool = True) -> None:
     RunError
         `path` exists and is not a run, or cannot be written.
     """
+    require_polars("saving a run")
     check_target(path)
     try:
         target = Path(path).resolve()  # through a link, as any file is written
@@ -190,6 +192,7 @@ def read_run(path: str | Path) -> Run:
     RunError
         Not a run, damaged, or written by a newer hyvae.
     """
+    require_polars("loading a run")
     folder = Path(path)
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder; give the run folder that 'hyvae train … --out' wrote")
