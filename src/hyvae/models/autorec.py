@@ -78,7 +78,13 @@ class AutoRec(RatingModel):
         "published": Preset(
             AutoRecConfig(),
             TrainingPlan(
-                optimiser="rprop", learning_rate=1e-3, epochs=200, batch_users=None, validate_every=10, patience=3
+                optimiser="rprop",
+                learning_rate=1e-3,
+                epochs=200,
+                batch_users=None,
+                validate_every=10,
+                patience=3,
+                units="raw",
             ),
         ),
     }

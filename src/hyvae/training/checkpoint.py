@@ -160,6 +160,8 @@ def describe_job(
         return ratings.fingerprint if ratings is not None and len(ratings) else None
 
     settings = config.model_dump(mode="json") | plan.model_dump(mode="json")
+    if settings["units"] == "raw":
+        del settings["units"]  # as before there were others: the same job
     return {
         "model": model,
         "seed": seed,
