@@ -76,7 +76,7 @@ class Answers(nn.Module):
         """
         model, floor = self._parts
         with Traceable():
-            block = _block(offsets, items, self._in_unit(values), model.n_items)
+            block = _block(offsets, items, model.in_unit(values), model.n_items)
             scores = model.ratings(model.score(model.encode(block), slice(None)))
             baseline = floor.ratings(floor.score(floor.encode(block), slice(None)))
             # as in `hyvae.people`
@@ -84,14 +84,6 @@ class Answers(nn.Module):
             if model.predicts_ratings:
                 others = others | (block.counts == 0).unsqueeze(1)
             return torch.where(others, baseline, scores)
-
-    def _in_unit(self, values: Tensor) -> Tensor:
-        """As `hyvae.scoring.rating_block` has them; the bias model's unit is the same."""
-        model, _ = self._parts
-        if model.is_raw:
-            return values
-        location, deviation = model.unit.tolist()
-        return ((values.double() - location) / deviation).float()
 
 
 def export_onnx(recommender: Recommender, out: str | Path) -> None:

@@ -52,21 +52,13 @@ def rating_block(
         crow = np.concatenate([[0], np.cumsum(counts)])
         rows = keys = np.arange(crow[-1]) + np.repeat(ratings.indptr[users] - crow[:-1], counts)
     pattern = SparsePattern.from_numpy(crow, ratings.indices[rows], ratings.n_items, device)
+    values = torch.from_numpy(ratings.values[rows].copy()).to(device)
     return RatingBlock(
         replace(pattern, row_gradients=row_gradients),
-        torch.from_numpy(_in_unit(model, ratings.values[rows])).to(device),
+        values if model is None else model.in_unit(values),
         torch.from_numpy(np.asarray(users, dtype=np.int64)).to(device),
         torch.from_numpy(keys).to(device),
     )
-
-
-def _in_unit(model: RatingModel | None, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A copy in the model's unit."""
-    if model is None or model.is_raw:
-        return values.copy()
-    location, deviation = model.unit.tolist()
-    # where ratings are far from 0, the digits in which they differ are the last ones of float32
-    return ((values.astype(np.float64) - location) / deviation).astype(np.float32)
 
 
 def user_blocks(n_users: int, size: int = USER_BLOCK) -> Iterator[NDArray[np.int64]]:

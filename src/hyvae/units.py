@@ -1,8 +1,8 @@
 """The unit in which models see ratings, and the bias model that it is taken from.
 
-Ratings of a study may be stars, points of 100, or seconds. A model sees them less their mean, over the residual standard
-deviation of the bias model: what is left to learn has the deviation 1, whatever the ratings are. Learning rates,
-penalties, priors and tolerances are numbers in that unit.
+Ratings may be stars, points of 100, or seconds. A model sees them less their mean, over the residual standard deviation
+of the bias model: what is left to learn has the deviation 1, whatever the ratings are. Learning rates, penalties,
+priors and tolerances are numbers in that unit.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from hyvae.nn.sparse import SparsePattern, sampled_product
 # measured on MovieLens-1M, docs/architecture.md
 UPDATE_FRACTION = 10
 UPDATE_RATE = 0.15
+# of ratings in standard units; an error of a ten-thousandth
+_STEPS = 4096
 
 # widths of layers; one may be given as a number
 Widths = Annotated[
@@ -185,7 +187,7 @@ class RatingModel(nn.Module, ABC):
     an item or a training user.
 
     Ratings come to a model in its unit, and its scores are in this unit: so is all that it learns, and no setting
-    depends on the scale of the ratings. `hyvae.scoring.rating_block` takes ratings into it, `ratings` scores out of it.
+    depends on the scale of the ratings. `in_unit` takes ratings into it, `ratings` scores out of it.
 
     Parameters
     ----------
@@ -234,6 +236,18 @@ class RatingModel(nn.Module, ABC):
     def is_raw(self) -> bool:
         """Whether the unit is that of the ratings: of models that rank, of published settings, and of older runs."""
         return self.unit.tolist() == [0.0, 1.0]
+
+    def in_unit(self, ratings: Tensor) -> Tensor:
+        """Ratings as the model sees them, shape of both.
+
+        Whole 4096ths of the unit, so that ratings that are the same but for rounding, as stars and points of 100 are,
+        become the same numbers: training would make a large difference of a small one.
+        """
+        if self.is_raw:
+            return ratings
+        location, deviation = self.unit.tolist()
+        # where ratings are far from 0, the digits in which they differ are the last ones of float32
+        return (((ratings.double() - location) / deviation * _STEPS).round() / _STEPS).to(ratings.dtype)
 
     def ratings(self, scores: Tensor) -> Tensor:
         """Scores as ratings; those of a model that ranks as they are."""
@@ -339,8 +353,8 @@ class RatingModel(nn.Module, ABC):
     def score_parts(self, codes: Tensor, pattern: SparsePattern) -> dict[str, Tensor] | None:
         """What the parts of a model add to its scores at the positions of `pattern`, each (nnz,).
 
-        In its unit. Of Hy-VAE, whose ``effects`` and branches, ``variational`` and ``deterministic``, sum to the network's score,
-        with that of the ``draws`` beside it. None of a model with one part.
+        In its unit. Of Hy-VAE, whose ``effects`` and branches, ``variational`` and ``deterministic``, sum to the
+        network's score, with that of the ``draws`` beside it. None of a model with one part.
         """
         return None
 
@@ -368,7 +382,7 @@ class RatingModel(nn.Module, ABC):
 
     @property
     def predicts_ratings(self) -> bool:
-        """Whether `ratings` of scores are ratings; else they only order items, and validation looks at NDCG instead of RMSE."""
+        """Whether it predicts ratings; else scores only order items, and validation looks at NDCG instead of RMSE."""
         return True
 
     @property
