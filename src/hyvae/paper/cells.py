@@ -12,7 +12,7 @@ from hyvae.data import Split
 from hyvae.errors import ConfigError, DataError, TrainingError
 from hyvae.evaluation.cells import Cell, CellCache, cell_key, compute_cell
 from hyvae.evaluation.study import Standing
-from hyvae.paper.experiments import QUICK_USERS, Plan, Training
+from hyvae.paper.experiments import QUICK_USERS, Plan, Training, in_raw_units
 from hyvae.ratings import Ratings
 from hyvae.recommender import Recommender
 
@@ -122,8 +122,7 @@ def given(ratings: Ratings) -> Split:
 
 
 def _recommender(training: Training) -> Recommender:
-    """In raw units, as the papers are, and as the cells were that are kept with the project."""
-    return Recommender(training.model, preset=training.preset, **{"units": "raw", **training.settings})
+    return Recommender(training.model, preset=training.preset, **in_raw_units(training))
 
 
 def _split_of(training: Training) -> tuple[str, str, int]:
