@@ -37,6 +37,8 @@ def fitted_bias_model(ratings: Ratings, device: str, unit: Tensor | None = None)
     bias.finish(block)
     if unit is None:
         bias.restate(max(float(squared_residuals(bias, block).mean().sqrt()), _LEAST))
+        # by the ratings as they are in that unit, rounded anew: what folding in computes
+        bias.user_bias.copy_(bias.encode(rating_block(bias, ratings))[:, 0] - bias.mean)
     return bias.eval()
 
 

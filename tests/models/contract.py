@@ -338,7 +338,7 @@ class ModelContract(AnswersContract):
         assert table["fallback"].to_list() == ["user", "item", "both"]
 
     def test_the_fallback_is_the_bias_model(self, fitted):
-        bias = Recommender("bias").fit(fitted.history)
+        bias = Recommender("bias", units=fitted.plan.units).fit(fitted.history)
         rated = fitted.history.items.ids[fitted.history.item_counts > 0].tolist()[:5]
         scores = bias.floor.mean + bias.floor.item_bias[fitted.history.items.index(rated)]
         np.testing.assert_allclose(
