@@ -14,6 +14,7 @@ import numpy as np
 
 from hyvae import HyVAE, Ratings
 from hyvae.metrics import rmse
+from hyvae.models.settings import parse_setting
 
 FACTORS = (1.0, 0.01, 0.2, 20.0, 1000.0, 1e6)
 
@@ -28,14 +29,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", nargs="?", default="movielens-small")
     parser.add_argument("--presets", nargs="+", default=["fast", "default"])
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the presets")
     arguments = parser.parse_args()
+    settings = dict(parse_setting(each) for each in arguments.set)
     split = Ratings.read(arguments.data).split(seed=0)
     print("| ratings × | " + " | ".join(arguments.presets) + " |")
     for factor in FACTORS:
         train, valid, test = (multiplied(part, factor) for part in (split.train, split.valid, split.test))
         errors = []
         for preset in arguments.presets:
-            model = HyVAE(preset=preset).fit(train, valid, seed=0, progress=False)
+            model = HyVAE(preset=preset, **settings).fit(train, valid, seed=0, progress=False)
             errors.append(rmse(model.predict_ratings(test), test.values) / factor)
         print(f"| {factor:g} | " + " | ".join(f"{error:.5f}" for error in errors) + " |", flush=True)
 
