@@ -391,7 +391,7 @@ class TestUpdate:
         assert np.abs(everything(moved, UNTOUCHED) - everything(model, UNTOUCHED)).max() > 1e-3
 
     def test_what_a_run_leaves_out_is_recovered(self, model, small_ratings, tmp_path):
-        block = rating_block(small_ratings)
+        block = rating_block(model.model, small_ratings)
         model.save(tmp_path / "run")
         recovered = Recommender.load(tmp_path / "run").model.recover_training_state(block)
         torch.testing.assert_close(recovered["item_free"], model.model.item_free.detach(), rtol=1e-4, atol=1e-5)

@@ -11,7 +11,7 @@ from hyvae import Recommender
 FOLDER = Path(__file__).parent / "fixtures"
 
 
-@pytest.mark.parametrize("name", ["run-schema1"])
+@pytest.mark.parametrize("name", ["run-schema1", "run-raw-units"])
 def test_predictions_are_what_they_were(name: str):
     expected = pl.read_csv(FOLDER / f"{name}.expected.csv", schema_overrides={"user": pl.String})
     model = Recommender.load(FOLDER / name)

@@ -39,7 +39,7 @@ def table(n_items, seed=0):
 
 class TestRatingBlock:
     def test_all_users_by_default(self, small_ratings):
-        block = rating_block(small_ratings)
+        block = rating_block(None, small_ratings)
         dense = block.pattern.matrix(block.values).to_dense().numpy()
         assert (dense == small_ratings.matrix.toarray()).all()
         assert block.keys.tolist() == list(range(len(small_ratings)))
@@ -49,25 +49,25 @@ class TestRatingBlock:
     @settings(max_examples=20, deadline=None)
     def test_any_users_in_any_order(self, small_ratings, order, n):
         users = np.array(order[:n])
-        block = rating_block(small_ratings, users)
+        block = rating_block(None, small_ratings, users)
         dense = block.pattern.matrix(block.values).to_dense().numpy()
         assert (dense == small_ratings.matrix.toarray()[users]).all()
         assert (small_ratings.values[block.keys.numpy()] == block.values.numpy()).all()
         assert block.users.tolist() == users.tolist()
 
     def test_users_without_ratings_are_empty_rows(self, small_ratings):
-        block = rating_block(small_ratings, np.array([59, 0, 58]))
+        block = rating_block(None, small_ratings, np.array([59, 0, 58]))
         assert block.counts.tolist() == [0, small_ratings.user_counts[0], 0]
 
     @pytest.mark.parametrize("users", [[4, 6, 5, 7], [0, 0, 2], [7], [3, 4, 5]])
     def test_any_order_of_users(self, small_ratings, users):
-        block = rating_block(small_ratings, np.array(users))
+        block = rating_block(None, small_ratings, np.array(users))
         dense = block.pattern.matrix(block.values).to_dense().numpy()
         assert (dense == small_ratings.matrix.toarray()[users]).all()
         assert (small_ratings.values[block.keys.numpy()] == block.values.numpy()).all()
 
     def test_nobody(self, small_ratings):
-        block = rating_block(small_ratings, np.array([], dtype=int))
+        block = rating_block(None, small_ratings, np.array([], dtype=int))
         assert block.pattern.shape == (0, 80)
         assert len(block.values) == 0
 
@@ -86,7 +86,7 @@ class TestPredictPairs:
         monkeypatch.setattr(scoring, "user_blocks", lambda n: user_blocks(n, block))
         train, pairs = parts
         model = table(train.n_items)
-        codes = model.encode(rating_block(train))
+        codes = model.encode(rating_block(model, train))
         dense = model.score(codes, slice(0, train.n_items)).numpy()
         wanted = dense[pairs.user_index, pairs.indices]
         np.testing.assert_allclose(predict_pairs(model, train, pairs), wanted, atol=1e-6)
@@ -151,7 +151,7 @@ class TestRankingNDCG:
     @staticmethod
     def naive(model, history, held_out, n):
         """By the definition, user by user and place by place."""
-        scores = model.score(model.encode(rating_block(history)), slice(0, history.n_items)).numpy()
+        scores = model.score(model.encode(rating_block(model, history)), slice(0, history.n_items)).numpy()
         gains = []
         for user in range(history.n_users):
             items, values = held_out.history(user)

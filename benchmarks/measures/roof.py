@@ -111,7 +111,7 @@ def _one_batch(ratings: Ratings) -> dict[str, Kernel]:
     """The kernels of one mini-batch of the paper's model with a folded head, 256-512-256."""
     users = np.flatnonzero(ratings.user_counts)
     chosen = np.sort(np.random.default_rng(0).permutation(users)[:BATCH_USERS])
-    block = rating_block(ratings, chosen, row_gradients=True)
+    block = rating_block(None, ratings, chosen, row_gradients=True)
     pattern, values = block.pattern, block.values
     n, nnz, n_items = len(chosen), pattern.nnz, ratings.n_items
     t = pattern.transpose
@@ -158,7 +158,7 @@ def _one_batch(ratings: Ratings) -> dict[str, Kernel]:
         lambda: kernels.transpose(pattern.crow, pattern.col, n_items, True), 0, index + 8 * nnz + 4 * n_items
     )
     table["cutting a batch"] = Kernel(
-        lambda: rating_block(ratings, chosen, row_gradients=True), 0, 2 * (index + FLOAT * nnz) + 2 * 8 * nnz
+        lambda: rating_block(None, ratings, chosen, row_gradients=True), 0, 2 * (index + FLOAT * nnz) + 2 * 8 * nnz
     )
     return table
 
@@ -179,7 +179,7 @@ def _dense() -> dict[str, Kernel]:
 
 def _full_batch(ratings: Ratings) -> dict[str, Kernel]:
     """The kernels of a step of the two-sided default, over all ratings at once."""
-    block = rating_block(ratings)
+    block = rating_block(None, ratings)
     pattern, values = block.pattern, block.values
     (n, n_items), nnz, width = pattern.shape, pattern.nnz, HyVAE(preset="fast").config.hidden
     t, seen = pattern.transpose, kernels.visible(block.keys, 1, 0.1)
@@ -232,7 +232,7 @@ def _answering(train: Ratings) -> dict[str, Kernel]:
     recommender = HyVAE(preset="fast", epochs=1).fit(train, seed=0, progress=False)
     model, config = recommender.model, recommender.config
     users = np.flatnonzero(train.user_counts)[:ANSWERED_USERS]
-    block = rating_block(train, users)
+    block = rating_block(None, train, users)
     n, nnz, n_items = len(users), block.pattern.nnz, train.n_items
     with torch.no_grad():
         codes = model.encode(block)

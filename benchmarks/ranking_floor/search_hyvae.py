@@ -50,7 +50,7 @@ def run(model: str, parts: tuple[Ratings, Ratings, Ratings], settings: dict[str,
 
     @torch.no_grad()
     def score(users: np.ndarray) -> np.ndarray:
-        codes = recommender.model.encode(rating_block(train, users))
+        codes = recommender.model.encode(rating_block(recommender.model, train, users))
         return recommender.model.score(codes, slice(0, train.n_items)).numpy()
 
     known = protocol.interactions(train)

@@ -53,7 +53,8 @@ def fitted(model: str, settings: dict[str, Any], parts: Any, seed: int) -> Recom
     if not preset:
         # the default of then; it is estimated from the ratings now
         settings = {"bias_shrinkage": 5.0, **settings}
-    return Recommender(name, preset=preset or "default", **settings).fit(
+    # searched in raw units, as the papers are
+    return Recommender(name, preset=preset or "default", **{"units": "raw", **settings}).fit(
         parts.train, parts.valid, seed=seed, progress=False
     )
 

@@ -114,7 +114,7 @@ def check() -> None:
         for layer, rows, bias in (("head", "item_free", "head_bias"), ("deep_head", "deep_rows", "deep_bias")):
             getattr(twin, layer).weight.copy_(getattr(ours, rows))
             getattr(twin, layer).bias.copy_(getattr(ours, bias))
-    block = rating_block(ratings)
+    block = rating_block(None, ratings)
     ours.prepare(block)
     step = Step(1, 0.0, 0, n_users, len(ratings))
     x = torch.from_numpy(csr(Arrays(ratings.indptr, ratings.indices, ratings.values, n_items, ratings.scale)).toarray())

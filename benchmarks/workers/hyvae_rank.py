@@ -32,7 +32,7 @@ def by_best_items(recommender: HyVAE, codes: torch.Tensor) -> np.ndarray:
     lists = []
     for start in range(0, history.n_users, BLOCK):
         users = np.arange(start, min(start + BLOCK, history.n_users))
-        seen = rating_block(history, users).pattern
+        seen = rating_block(None, history, users).pattern
         lists.append(best_items(model, codes[start : start + BLOCK], N, seen, candidates)[0])
     return np.concatenate(lists)
 
@@ -60,7 +60,8 @@ if __name__ == "__main__":
     worker.loaded()
     with torch.no_grad():
         blocks = np.array_split(everyone, max(1, len(everyone) // BLOCK))
-        codes = torch.cat([recommender.model.encode(rating_block(recommender.history, block)) for block in blocks])
+        model = recommender.model
+        codes = torch.cat([model.encode(rating_block(model, recommender.history, block)) for block in blocks])
     model = recommender.model
     np.savez(
         folder / "factors.npz",

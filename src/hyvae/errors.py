@@ -58,6 +58,10 @@ class DataWarning(UserWarning):
     """Ratings were read, but not all as they stood: rows were left out, or repeated pairs merged."""
 
 
+class TrainingWarning(RuntimeWarning):
+    """A model was trained, but it learnt nothing that the bias model does not know."""
+
+
 class Interrupted(HyvaeError):  # noqa: N818 — not a mistake, but a wish
     """Ctrl-C or SIGTERM stopped training between two steps; the checkpoint is written.
 

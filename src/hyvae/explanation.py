@@ -39,11 +39,11 @@ def effects_of_ratings(model: RatingModel, block: RatingBlock, item: int) -> tup
     # of long histories a few at a time: each is encoded in full
     rows = max(1, MOST_AT_ONCE // max(1, block.pattern.nnz))
     scores = [_predictions_without(model, block, item, some) for some in places.split(rows)]
-    return places, torch.cat([each[0] - each[1:] for each in scores])
+    return places, torch.cat([each[0] - each[1:] for each in scores]) * model.unit[1]
 
 
 def _predictions_without(model: RatingModel, block: RatingBlock, item: int, places: Tensor) -> Tensor:
-    """Predictions of an item from all ratings of a row, and from all but each of those at some places."""
+    """Scores of an item from all ratings of a row, and from all but each of those at some places."""
     rows, total = 1 + len(places), block.pattern.nnz
     # the first row is whole
     keep = torch.ones(rows, total, dtype=torch.bool, device=places.device)

@@ -76,9 +76,9 @@ class Answers(nn.Module):
         """
         model, floor = self._parts
         with Traceable():
-            block = _block(offsets, items, values, model.n_items)
-            scores = model.score(model.encode(block), slice(None))
-            baseline = floor.score(floor.encode(block), slice(None))
+            block = _block(offsets, items, model.in_unit(values), model.n_items)
+            scores = model.ratings(model.score(model.encode(block), slice(None)))
+            baseline = floor.ratings(floor.score(floor.encode(block), slice(None)))
             # as in `hyvae.people`
             others = self._unrated
             if model.predicts_ratings:

@@ -49,7 +49,8 @@ class People:
 
     def __init__(self, answering: Answering, ratings: Ratings) -> None:
         self.answering, self.ratings = answering, ratings
-        self.block: RatingBlock = replace(rating_block(ratings, device=answering.device), users=None)
+        # the bias model has the same unit
+        self.block: RatingBlock = replace(rating_block(answering.model, ratings), users=None)
         # a model that ranks knows what is popular, where nothing is known of someone's taste
         self._strangers = (ratings.user_counts == 0) & answering.model.predicts_ratings
         self._unrated = answering.item_counts == 0
@@ -76,10 +77,11 @@ class People:
         """
         model, floor = self.answering.model, self.answering.floor
         some, everything = slice(None) if rows is None else list(rows), slice(0, model.n_items)
-        scores = model.score(self.codes[some], everything).cpu().numpy()
+        scores = model.ratings(model.score(self.codes[some], everything)).cpu().numpy()
         others = self._strangers[some, None] | self._unrated[None, :]
         if others.any():
-            scores = np.where(others, floor.score(self._floor_codes[some], everything).cpu().numpy(), scores)
+            baseline = floor.ratings(floor.score(self._floor_codes[some], everything)).cpu().numpy()
+            scores = np.where(others, baseline, scores)
         return scores
 
     @torch.no_grad()
@@ -93,20 +95,31 @@ class People:
         """
         model, floor, device = self.answering.model, self.answering.floor, self.answering.device
         pattern = SparsePattern.from_numpy(wanted.indptr, wanted.indices, wanted.n_items, device)
-        scores = model.score_pairs(self.codes, pattern).cpu().numpy()
+        scores = model.ratings(model.score_pairs(self.codes, pattern)).cpu().numpy()
         others = self._strangers[wanted.user_index] | self._unrated[wanted.indices]
         if others.any():
-            scores[others] = floor.score_pairs(self._floor_codes, pattern).cpu().numpy()[others]
+            baseline = floor.ratings(floor.score_pairs(self._floor_codes, pattern)).cpu().numpy()
+            scores[others] = baseline[others]
         return scores
 
     @torch.no_grad()
     def score_parts(self, row: int, items: NDArray[np.int64]) -> dict[str, NDArray[np.float32]] | None:
-        """What the parts of a model say of some items to one of the people; see `RatingModel.score_parts`."""
+        """What the parts of a model say of some items to one of the people; see `RatingModel.score_parts`.
+
+        In units of ratings: ``effects`` and ``draws`` are ratings, and the branches what they add.
+        """
+        model = self.answering.model
         order, place = np.unique(items, return_inverse=True)
         bounds = np.array([0, len(order)])
         pattern = SparsePattern.from_numpy(bounds, order, self.ratings.n_items, self.answering.device)
-        parts = self.answering.model.score_parts(self.codes[row : row + 1], pattern)
-        return None if parts is None else {name: part.cpu().numpy()[place] for name, part in parts.items()}
+        parts = model.score_parts(self.codes[row : row + 1], pattern)
+        if parts is None:
+            return None
+        rated = {
+            name: model.ratings(part) if name in ("effects", "draws") else part * model.unit[1]
+            for name, part in parts.items()
+        }
+        return {name: part.cpu().numpy()[place] for name, part in rated.items()}
 
     def best(self, n: int, *, include_seen: bool = False) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The `n` items of highest score of each, as `hyvae.scoring.best_items` gives them."""
@@ -130,5 +143,5 @@ class People:
 
 @torch.no_grad()
 def squared_residuals(floor: Bias, block: RatingBlock) -> Tensor:
-    """Of the ratings of a block to what the bias model makes of them, (nnz,)."""
+    """Of the ratings of a block to what the bias model makes of them, (nnz,), in its unit."""
     return (block.values - floor.score_pairs(floor.encode(block), block.pattern)).square()

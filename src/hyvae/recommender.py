@@ -22,10 +22,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from hyvae.data.joining import joint, merge, transposed, without_users
-from hyvae.errors import ConfigError, DataError, NotFittedError
+from hyvae.errors import ConfigError, DataError, NotFittedError, TrainingWarning
 from hyvae.explanation import effects_of_ratings
 from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start
 from hyvae.forks import polars_works
+from hyvae.metrics import rmse
 from hyvae.models import REGISTRY, RatingModel
 from hyvae.models.base import RatingBlock, update_plan
 from hyvae.models.bias import Bias, BiasConfig
@@ -39,6 +40,7 @@ from hyvae.titles import ItemFinder
 from hyvae.training import Checkpointing, History, describe_job, epochs_by_held_out, job_hash, train
 from hyvae.training.progress import TrainingProgress
 from hyvae.uncertainty import Evidence, Uncertainty
+from hyvae.units import RAW, fitted_bias_model
 from hyvae.verification import check_tensors, damage_told
 
 #: nominal coverage of the intervals that `predict_table` gives
@@ -164,6 +166,11 @@ class Recommender:
             cannot be written.
         Interrupted
             Ctrl-C or SIGTERM stopped a training that keeps checkpoints.
+
+        Warns
+        -----
+        TrainingWarning
+            The validation ratings are predicted no better than by the bias model.
         """
         if not polars_works():
             warnings.warn(
@@ -198,15 +205,18 @@ class Recommender:
         model = self._build(ratings.n_users, ratings.n_items, ratings.scale, seed)
         if not model.learns_from_presence:
             _require_different(ratings)
+        floor = fitted_bias_model(ratings, self.device, self._unit(model, start_from))
+        model.use_unit(floor.unit)
         if start_from is not None:
             earlier, _, known = start_from._fitted
             users, items = Move.between(known.users, ratings.users), Move.between(known.items, ratings.items)
-            warm_start(model, earlier, rating_block(known, device=self.device), users, items)
+            warm_start(model, earlier, rating_block(earlier, known), users, items)
         shows = progress if self.plan.epochs else False
         chosen = None
         if start_from is None and (validation is None or not len(validation)):
             with TrainingProgress(self.plan.epochs, len(ratings), shows) as shown:
                 spare = self._build(ratings.n_users, ratings.n_items, ratings.scale, seed)
+                spare.use_unit(floor.unit)
                 chosen = epochs_by_held_out(spare, ratings, self.plan, seed=seed, on_epoch=shown)
         with TrainingProgress(chosen or self.plan.epochs, len(ratings), shows) as shown:
             self.training = train(
@@ -222,11 +232,9 @@ class Recommender:
                 stop_after=chosen,
             )
         self.training.chosen_epochs = chosen
-        self._model, self._history, self._item_counts = model, ratings, ratings.item_counts
+        self._model, self._floor, self._history, self._item_counts = model, floor, ratings, ratings.item_counts
         self._encoded_items = np.zeros(ratings.n_items, bool)
         self.__dict__.pop("_finder", None)
-        self._floor = Bias(BiasConfig(), ratings.n_users, ratings.n_items, ratings.scale).to(self.device)
-        self._floor.finish(rating_block(ratings, device=self.device))
         if given is not None and len(given):
             self.__dict__.update(self.with_ratings(given).__dict__)
         self._half_width, self._uncertainty = None, self._calibrated(validation)
@@ -236,6 +244,12 @@ class Recommender:
             None if start_from is None else start_from.provenance.get("job", start_from.fingerprint)
         )
         return self
+
+    def _unit(self, model: RatingModel, start_from: Recommender | None) -> torch.Tensor | None:
+        """The unit to train in; None is the standard one. Weights to begin at have theirs."""
+        if start_from is not None:
+            return start_from.model.unit
+        return None if self.plan.units == "standard" and model.predicts_ratings else RAW
 
     def _require_start(self, start_from: Recommender, ratings: Ratings) -> None:
         """Refuse to begin at weights that do not fit, or that nothing is known to have been trained on."""
@@ -289,10 +303,23 @@ class Recommender:
         if validation is None or not len(validation) or not self.model.predicts_ratings:
             return None
         _, floor, history = self._fitted
-        variance = float(squared_residuals(floor, rating_block(history, device=self.device)).mean())
+        variance = float(squared_residuals(floor, rating_block(floor, history)).mean())
         evidence = self._evidence(history.users.index(validation.user_ids), variance)
         predictions, ratings = self.predict_ratings(validation), validation.values
+        if self.plan.epochs:
+            self._warn_if_no_better(predictions, validation)
         return Uncertainty.fit(predictions.astype(np.float64), ratings.astype(np.float64), evidence, variance)
+
+    def _warn_if_no_better(self, predictions: NDArray[np.float32], validation: Ratings) -> None:
+        error = rmse(predictions, validation.values)
+        baseline = rmse(self.predict_baseline(validation), validation.values)
+        if error >= baseline:
+            warnings.warn(
+                f"{REGISTRY[self.name].title} is no better than the bias model: RMSE {error:.4g} on the validation "
+                f"ratings, where that has {baseline:.4g}; train it for more epochs, or use model='bias' (--model bias)",
+                TrainingWarning,
+                stacklevel=4,
+            )
 
     @torch.no_grad()
     def _evidence(self, users: NDArray[np.int64], residual_variance: float) -> Evidence:
@@ -303,7 +330,7 @@ class Recommender:
         squares = np.zeros(len(people))
         for rows in user_blocks(len(people)):
             rows = rows[counts[rows] > 0]
-            block = rating_block(history, people[rows], self.device)
+            block = rating_block(floor, history, people[rows])
             squares[rows] = block.pattern.row_sums(squared_residuals(floor, block)).cpu().numpy()
         return Evidence.of(counts.astype(np.int64), squares, residual_variance).take(place)
 
@@ -590,7 +617,7 @@ class Recommender:
         without = (history.user_counts[users] == 0) & model.predicts_ratings
         for rows, answering in ((~without, model), (without, floor)):
             if rows.any():
-                block = rating_block(history, users[rows], self.device)
+                block = rating_block(answering, history, users[rows])
                 seen = None if include_seen else block.pattern
                 items[rows], scores[rows] = best_items(
                     answering, answering.encode(block), n, seen, self._item_counts > 0
@@ -641,9 +668,11 @@ class Recommender:
         if isinstance(who, Mapping):
             return self.fold_in(who).explain(item, n)
         user = known_users(self.history, [who])
-        return self._reasons(rating_block(self.history, user, self.device), item, n)
+        _, ratings = self.history.history(int(user[0]))
+        return self._reasons(rating_block(self.model, self.history, user), ratings, item, n)
 
-    def _reasons(self, block: RatingBlock, item: Any, n: int) -> list[Reason]:
+    def _reasons(self, block: RatingBlock, ratings: NDArray[np.float32], item: Any, n: int) -> list[Reason]:
+        """The reasons of someone by their block and, in its order, their ratings as given."""
         model = self.model
         self.require_ratings()
         place = int(self._finder.indices([item])[0])
@@ -655,12 +684,13 @@ class Recommender:
             )
         places, effects = effects_of_ratings(model, replace(block, users=None, keys=None), place)
         most = effects.abs().argsort(descending=True, stable=True)[:n]
-        items = block.pattern.col[places[most]].cpu().numpy()
+        rows = places[most].cpu().numpy()
+        items = block.pattern.col.cpu().numpy()[rows]
         return [
             Reason(line.item, rating, effect, line.title)
             for line, rating, effect in zip(
                 self._named(items, np.zeros(len(items), np.float32), None),
-                block.values[places[most]].tolist(),
+                ratings[rows].tolist(),
                 effects[most].tolist(),
                 strict=True,
             )
@@ -771,7 +801,7 @@ class Recommender:
         """Set the bias model's effects of users by their ratings; the model itself encodes them when it is asked."""
         _, floor, history = self._fitted
         if len(users):
-            codes = floor.encode(rating_block(history, users, self.device))
+            codes = floor.encode(rating_block(floor, history, users))
             for module in (self.model, floor):
                 if isinstance(module, Bias):  # what it makes of a new item's column depends on who rated it
                     module.user_bias[torch.from_numpy(users)] = codes[:, 0] - floor.mean
@@ -787,9 +817,9 @@ class Recommender:
         if not len(items):
             return
         columns = transposed(history, items)
-        block = rating_block(columns, device=self.device)
+        block = rating_block(model, columns)  # the bias model has the same unit
         others = history.take(trained[history.indices])
-        raters = rating_block(others, np.unique(columns.indices).astype(np.int64), self.device)
+        raters = rating_block(model, others, np.unique(columns.indices).astype(np.int64))
         for module in (model, floor):
             if module.encodes_items:
                 place = torch.from_numpy(items)
@@ -834,11 +864,11 @@ class Recommender:
         Raises
         ------
         ConfigError
-            A setting of the model itself, which its weights fix.
+            A setting of the model itself or its units, which its weights fix.
         """
         updated = self.provenance.get("started_from") is not None
         plan = (self.plan if updated else update_plan(self.plan)).model_dump()
-        fixed = sorted(set(settings) - set(plan))
+        fixed = sorted(set(settings) - set(plan) | set(settings) & {"units"})
         if fixed:
             raise ConfigError(f"{fixed[0]} cannot change where training goes on from weights; train afresh")
         return Recommender(
@@ -944,7 +974,7 @@ class Recommender:
             self._model = self._build(config.n_users, history.n_items, history.scale, seed=0)
             self._floor = Bias(BiasConfig(), *sizes).to(device)
             for prefix, module in (("model.", self._model), ("floor.", self._floor)):
-                _load_state(module, prefix, run.weights)
+                _load_state(module, prefix, run.weights, raw=self.plan.units == "raw")
             uncertainty = _part(run.weights, "uncertainty.")
             self._uncertainty = Uncertainty.from_state(uncertainty) if uncertainty else None
             self._history, self._item_counts, self._encoded_items = history, run.item_counts, run.encoded_items
@@ -1021,7 +1051,7 @@ class FoldedIn:
 
     def explain(self, item: Any, n: int = 5) -> list[Reason]:
         """Which of their ratings moved the prediction of an item most, as `Recommender.explain`."""
-        return self.recommender._reasons(self._people.block, item, n)
+        return self.recommender._reasons(self._people.block, self.ratings.values, item, n)
 
     def _evidence(self, n: int) -> Evidence | None:
         """What is known of them, as the evidence of n predictions."""
@@ -1075,7 +1105,8 @@ def _baseline(floor: Bias, users: NDArray[np.int64], items: NDArray[np.int64]) -
     """μ + b_u + b_i, with 0 for what has index −1."""
     user, item = floor.user_bias.cpu().numpy(), floor.item_bias.cpu().numpy()
     effects = np.where(users < 0, 0.0, user[users]) + np.where(items < 0, 0.0, item[items])
-    return (float(floor.mean) + effects).astype(np.float32)
+    scores = (float(floor.mean) + effects).astype(np.float32)
+    return floor.ratings(torch.from_numpy(scores).to(floor.unit.device)).cpu().numpy()
 
 
 def _check_device(device: str) -> None:
@@ -1088,10 +1119,14 @@ def _check_device(device: str) -> None:
         raise ConfigError(f"device {device!r} is not available on this machine; use device='cpu'") from error
 
 
-def _load_state(module: RatingModel, prefix: str, weights: Mapping[str, torch.Tensor]) -> None:
+def _load_state(module: RatingModel, prefix: str, weights: Mapping[str, torch.Tensor], *, raw: bool) -> None:
     state = _part(weights, prefix)
-    # runs of before it was estimated have it in their config, from which the module was made
-    missing = {name for name in module.answering_state() if not name.endswith("shrinkage")} - set(state)
+    if "unit" in state:
+        module.use_unit(state["unit"])
+    # runs of before it was estimated have it in their config, from which the module was made; before there was a unit,
+    # models saw ratings as they were given
+    later = ("shrinkage", "unit") if raw else ("shrinkage",)
+    missing = {name for name in module.answering_state() if not name.endswith(later)} - set(state)
     if missing:
         raise RuntimeError(f"weights {prefix}{min(missing)} are missing")
     # on the CPU the file's own pages are the weights, aligned as torch's own memory is, so that answers are those of

@@ -1,4 +1,7 @@
-"""A fitted model applied to ratings, by index: blocks of rows, codes of users, scores of pairs, and the best k."""
+"""A fitted model applied to ratings, by index: blocks of rows, codes of users, scores of pairs, and the best k.
+
+Ratings go into a model's unit in `rating_block`, and scores come out of it by `RatingModel.ratings`: nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,20 @@ SCORES_AT_A_TIME = 1 << 19
 
 
 def rating_block(
-    ratings: Ratings, users: NDArray[np.int64] | None = None, device: str = "cpu", row_gradients: bool = False
+    model: RatingModel | None, ratings: Ratings, users: NDArray[np.int64] | None = None, row_gradients: bool = False
 ) -> RatingBlock:
-    """Rows of `ratings` as a block on a device.
+    """Rows of `ratings` as a block for a model: in its unit, and on its device.
 
     Parameters
     ----------
+    model : RatingModel or None
+        None: ratings as they were given, on the CPU.
     users : (n_rows,) int array, optional
         User indices; default: all, in order.
     row_gradients : bool
         See `SparsePattern`.
     """
+    device = "cpu" if model is None else str(model.item_rows.device)
     if users is None:
         users = np.arange(ratings.n_users)
     rows: slice | NDArray[np.int64]
@@ -46,9 +52,10 @@ def rating_block(
         crow = np.concatenate([[0], np.cumsum(counts)])
         rows = keys = np.arange(crow[-1]) + np.repeat(ratings.indptr[users] - crow[:-1], counts)
     pattern = SparsePattern.from_numpy(crow, ratings.indices[rows], ratings.n_items, device)
+    values = torch.from_numpy(ratings.values[rows].copy()).to(device)
     return RatingBlock(
         replace(pattern, row_gradients=row_gradients),
-        torch.from_numpy(ratings.values[rows].copy()).to(device),
+        values if model is None else model.in_unit(values),
         torch.from_numpy(np.asarray(users, dtype=np.int64)).to(device),
         torch.from_numpy(keys).to(device),
     )
@@ -72,16 +79,15 @@ def predict_pairs(model: RatingModel, history: Ratings, pairs: Ratings) -> NDArr
         In the row order of `pairs`.
     """
     model.eval()
-    device = str(model.item_rows.device)
     out = np.empty(len(pairs), dtype=np.float32)
     for users in user_blocks(pairs.n_users):
         users = users[pairs.user_counts[users] > 0]
         if not len(users):
             continue
-        codes = model.encode(rating_block(history, users, device))
-        wanted = rating_block(pairs, users, device)
+        codes = model.encode(rating_block(model, history, users))
+        wanted = rating_block(model, pairs, users)
         assert wanted.keys is not None
-        out[wanted.keys.cpu().numpy()] = model.score_pairs(codes, wanted.pattern).cpu().numpy()
+        out[wanted.keys.cpu().numpy()] = model.ratings(model.score_pairs(codes, wanted.pattern)).cpu().numpy()
     return out
 
 
@@ -104,7 +110,7 @@ def best_items(
     items : (n_users, n) int64 array
         Best first; −1 where fewer than `n` remain.
     scores : (n_users, n) float32 array
-        Not clipped; NaN where the item is −1.
+        As ratings, where the model predicts them, not clipped; NaN where the item is −1.
 
     Raises
     ------
@@ -123,7 +129,7 @@ def best_items(
         scores = model.score(codes, slice(start, min(start + block, model.n_items)))
         crow, col = (None, None) if seen is None else (seen.crow, seen.col)
         kernels.best_(scores, start, crow, col, allowed, best, items)
-    found, values = items.cpu().numpy(), best.cpu().numpy()
+    found, values = items.cpu().numpy(), model.ratings(best).cpu().numpy()
     values[found < 0] = np.nan
     short = n - k
     return (
@@ -143,13 +149,13 @@ def ranking_ndcg(model: RatingModel, history: Ratings, held_out: Ratings, n: int
     Relevant is what `hyvae.metrics.relevant_from` says; what a user has rated in `history` is left out of their list.
     """
     model.eval()
-    device, candidates = str(model.item_rows.device), history.item_counts > 0
+    candidates = history.item_counts > 0
     wanted = held_out.take(held_out.values >= metrics.relevant_from(held_out.scale))
     gains = []
     for users in user_blocks(wanted.n_users):
         users = users[wanted.user_counts[users] > 0]
         if len(users):
-            block = rating_block(history, users, device)
+            block = rating_block(model, history, users)
             lists, _ = best_items(model, model.encode(block), n, block.pattern, candidates)
             relevant = [wanted.history(user)[0].astype(np.int64) for user in users.tolist()]
             gains.append(metrics.ndcg(metrics.hits(lists, relevant), wanted.user_counts[users]))

@@ -161,9 +161,11 @@ class Uncertainty:
 
     def deviation_of(self, share: Floats) -> Floats:
         """Standard deviation of the rating by the probability of each level, (n, n_levels); (n,)."""
-        levels = self.levels.numpy()
+        # as shares of the scale from its lowest level on: no digits are lost to where it lies
+        low, high = float(self.levels[0]), float(self.levels[-1])
+        levels = (self.levels.numpy() - low) / (high - low)
         mean = share @ levels
-        return np.sqrt(np.maximum(share @ levels**2 - mean**2, 1e-12))
+        return (high - low) * np.sqrt(np.maximum(share @ levels**2 - mean**2, 1e-12))
 
     def quantile(self, evidence: Evidence, coverage: float) -> Floats:
         """Standard deviations that an interval reaches to either side to hold a share of the ratings, (n,)."""
@@ -275,7 +277,9 @@ def _most_likely(
     log_spread: Floats,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cuts, a and b of most likelihood; one cut stands still, as only cuts over σ count."""
-    expected = _inside(predictions, levels)
+    # the scale as 0 to 1: what is smallest below is small on any
+    low, high = levels[0], levels[-1]
+    expected, levels = (_inside(predictions, levels) - low) / (high - low), (levels - low) / (high - low)
     start = start_cuts(level, len(levels))
     of_group = torch.nn.functional.one_hot(torch.from_numpy(group), n_groups).double()
     features = torch.cat([of_group, torch.from_numpy(log_spread).unsqueeze(1)], 1)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from hyvae.data.columnar import parquet_size, parquet_table
-from hyvae.errors import RunError
+from hyvae.errors import HyvaeError, RunError
 from hyvae.files import require_regular
 from hyvae.models import RatingModel
 from hyvae.nn.randomness import seeded
@@ -102,7 +102,9 @@ def one_line(error: BaseException) -> str:
         found = error.errors()[0]
         return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return "".join(each if each.isprintable() else " " for each in lines[0][:_MOST_REASON]).rstrip(";. ")
+    # the mend of one of our own errors is not that of a run
+    reason = lines[0].partition(";")[0] if isinstance(error, HyvaeError) else lines[0]
+    return "".join(each if each.isprintable() else " " for each in reason[:_MOST_REASON]).rstrip(";. ")
 
 
 def read_table(file: Path, most_rows: int) -> pl.DataFrame:

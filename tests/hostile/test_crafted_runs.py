@@ -195,7 +195,7 @@ CRAFTS: dict[str, tuple[Damage, str]] = {
     "half a table": (bytes_of(RATINGS, lambda b: b[: len(b) // 2]), "damaged"),
     "more ratings than pairs": (table(RATINGS, lambda t: pl.concat([t] * 100)), "for which there is no room"),
     "ratings twice": (table(RATINGS, lambda t: pl.concat([t, t])), "damaged"),
-    "a rating that is no number": (column(RATINGS, rating=pl.lit(np.float32("nan"))), "damaged: .*finite"),
+    "a rating that is no number": (column(RATINGS, rating=pl.lit(np.float32("nan"))), "damaged: .*the rating is nan"),
     "a rating off the scale": (column(RATINGS, rating=pl.lit(np.float32(7))), "damaged: .*off the declared scale"),
     "a missing user": (column(RATINGS, user=pl.lit(None, pl.Int64)), "values are missing"),
     "ratings of text": (column(RATINGS, rating=pl.lit("5")), "column 'rating' is of type String"),

@@ -69,7 +69,7 @@ class AnswersContract:
     def test_sparse_scores_equal_dense_scores(self, fitted):
         history, model = fitted.history, fitted.model
         with torch.no_grad():
-            codes = model.encode(rating_block(history))
+            codes = model.encode(rating_block(model, history))
             dense = model.score(codes, slice(0, history.n_items))
             pattern = SparsePattern.from_numpy(history.indptr, history.indices, history.n_items)
             sparse = model.score_pairs(codes, pattern)
@@ -78,15 +78,15 @@ class AnswersContract:
 
     def test_a_block_of_items_scores_as_within_all(self, fitted):
         with torch.no_grad():
-            codes = fitted.model.encode(rating_block(fitted.history))
+            codes = fitted.model.encode(rating_block(fitted.model, fitted.history))
             whole = fitted.model.score(codes, slice(0, fitted.history.n_items))
             part = fitted.model.score(codes, slice(7, 19))
         torch.testing.assert_close(part, whole[:, 7:19], rtol=0, atol=TOLERANCE)
 
     def test_a_user_does_not_depend_on_the_others_in_the_block(self, fitted):
         with torch.no_grad():
-            together = fitted.model.encode(rating_block(fitted.history))
-            alone = fitted.model.encode(rating_block(fitted.history, np.array([11])))
+            together = fitted.model.encode(rating_block(fitted.model, fitted.history))
+            alone = fitted.model.encode(rating_block(fitted.model, fitted.history, np.array([11])))
         torch.testing.assert_close(together[11:12], alone, rtol=0, atol=TOLERANCE)
 
     # -- what is not known ----------------------------------------------------------------------------
@@ -94,7 +94,7 @@ class AnswersContract:
     def test_an_empty_history_can_be_encoded(self, fitted):
         empty = Ratings.empty(fitted.history.users, fitted.history.items, fitted.history.scale)
         with torch.no_grad():
-            codes = fitted.model.encode(rating_block(empty))
+            codes = fitted.model.encode(rating_block(fitted.model, empty))
         assert torch.isfinite(codes).all()
 
     def test_an_empty_history_gets_a_list(self, fitted):
@@ -133,8 +133,8 @@ class AnswersContract:
         history = fitted.history
         index = int(history.users.index([user])[0])
         with torch.no_grad():
-            codes = fitted.model.encode(rating_block(history, np.array([index])))
-            scores = fitted.model.score(codes, slice(0, history.n_items))[0].numpy().copy()
+            codes = fitted.model.encode(rating_block(fitted.model, history, np.array([index])))
+            scores = fitted.model.ratings(fitted.model.score(codes, slice(0, history.n_items)))[0].numpy()
         scores[history.item_counts == 0] = -np.inf
         if not include_seen:
             scores[history.history(index)[0]] = -np.inf
@@ -340,11 +340,12 @@ class ModelContract(AnswersContract):
         assert table["fallback"].to_list() == ["user", "item", "both"]
 
     def test_the_fallback_is_the_bias_model(self, fitted):
-        bias = Recommender("bias").fit(fitted.history)
+        bias = Recommender("bias", units=fitted.plan.units).fit(fitted.history)
         rated = fitted.history.items.ids[fitted.history.item_counts > 0].tolist()[:5]
+        scores = bias.floor.mean + bias.floor.item_bias[fitted.history.items.index(rated)]
         np.testing.assert_allclose(
             fitted.predict([-1] * 5, rated),
-            (float(bias._floor.mean) + bias._floor.item_bias.numpy()[fitted.history.items.index(rated)]).clip(1, 5),
+            bias.floor.ratings(scores).numpy().clip(1, 5),
             atol=TOLERANCE,
         )
 

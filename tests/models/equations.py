@@ -22,7 +22,7 @@ def build(name, ratings, preset="default", **settings):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    block = double(rating_block(ratings))
+    block = double(rating_block(None, ratings))
     with torch.no_grad():
         model.prepare(block)
     return model, block

@@ -104,7 +104,7 @@ class TestEquations:
     def test_rows_without_ratings_are_answered(self, small_ratings, rows):
         model, _ = build("autorec", small_ratings, "published", rows=rows, width=6)
         empty = Ratings.empty(small_ratings.users, small_ratings.items, small_ratings.scale)
-        assert np.isfinite(predictions(model, double(rating_block(empty)))).all()
+        assert np.isfinite(predictions(model, double(rating_block(None, empty)))).all()
 
     @modes
     def test_validation_is_without_dropout_and_in_the_unit_of_training(self, small_ratings, rows):
@@ -127,7 +127,7 @@ class TestRegressions:
     @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
     def test_are_exact(self, small_ratings, width, dtype, tolerance, intercept):
         H = np.random.default_rng(0).random((small_ratings.n_items, width))
-        block = rating_block(small_ratings)
+        block = rating_block(None, small_ratings)
         codes = torch.from_numpy(H).to(dtype)
         outputs, bias = autorec.regressions(block.values.to(dtype), codes, block.pattern, 0.3, intercept)
         assert outputs.dtype == dtype
@@ -179,7 +179,9 @@ class TestNewItems:
         fitted = Recommender("autorec", preset="user", **{**SMALL, "epochs": 1}).fit(small_ratings)
         assert not fitted.model.encodes_items
         with pytest.raises(ConfigError, match="cannot encode new items"):
-            fitted.model.encode_items(rating_block(small_ratings), rating_block(small_ratings))
+            fitted.model.encode_items(
+                rating_block(fitted.model, small_ratings), rating_block(fitted.model, small_ratings)
+            )
 
 
 # -- training -------------------------------------------------------------------------------------------
@@ -209,7 +211,7 @@ def test_blocks_of_a_step_add_up(small_ratings, rows):
 def test_a_run_leaves_out_the_outputs_and_an_update_has_them_again(small_ratings, rows):
     fitted = Recommender("autorec", rows=rows, **{**SMALL, "epochs": 600, "patience": None}).fit(small_ratings)
     kept, state = fitted.model.answering_state(), fitted.model.state_dict()
-    recovered = fitted.model.recover_training_state(rating_block(small_ratings))
+    recovered = fitted.model.recover_training_state(rating_block(fitted.model, small_ratings))
     assert set(recovered) == set(state) - set(kept)
     for name, tensor in recovered.items():
         # by items: exact at the optimum, which training comes near

@@ -129,14 +129,14 @@ class TestEquations:
         model, block = build("deep_ae", parts[0], "published", **TINY)
         Y = predictions(model, block)
         R, M = dense_ratings(parts[1])
-        step, targets = step_of(block, n_targets=len(parts[1])), double(rating_block(parts[1]))
+        step, targets = step_of(block, n_targets=len(parts[1])), double(rating_block(None, parts[1]))
         losses = numbers(model.loss(block, {}, step, targets))
         assert losses == pytest.approx({"rec": ((R - Y)[M] ** 2).mean()}, rel=1e-9)
 
     def test_rows_without_ratings_are_answered(self, small_ratings):
         model, _ = build("deep_ae", small_ratings, "published", **TINY)
         empty = Ratings.empty(small_ratings.users, small_ratings.items, small_ratings.scale)
-        assert np.isfinite(predictions(model, double(rating_block(empty)))).all()
+        assert np.isfinite(predictions(model, double(rating_block(None, empty)))).all()
 
 
 class TestFeedingAgain:
@@ -230,7 +230,7 @@ def test_tied_weights_are_one(small_ratings):
 def test_a_run_holds_the_head_once_and_an_update_has_it_again(small_ratings):
     model = Recommender("deep_ae", **SMALL).fit(small_ratings).model
     assert not any(name.startswith("head.") for name in model.answering_state())
-    state, recovered = model.state_dict(), model.recover_training_state(rating_block(small_ratings))
+    state, recovered = model.state_dict(), model.recover_training_state(rating_block(model, small_ratings))
     assert set(recovered) == {"head.rows", "head.bias"}
     for name, tensor in recovered.items():
         torch.testing.assert_close(tensor, state[name], rtol=0, atol=1e-6)

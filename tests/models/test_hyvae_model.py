@@ -77,7 +77,7 @@ def build(ratings, preset="default", **settings):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    block = double(rating_block(ratings))
+    block = double(rating_block(None, ratings))
     with torch.no_grad():
         model.prepare(block)
     return model, block
@@ -358,7 +358,7 @@ class TestTwoSided:
             shared = model.shared(block, step)
             whole = model.loss(block, shared, step)
             halves = [
-                model.loss(double(rating_block(small_ratings, users)), shared, step)
+                model.loss(double(rating_block(None, small_ratings, users)), shared, step)
                 for users in (np.arange(25), np.arange(25, 60))
             ]
         assert {name: float(sum(half[name] for half in halves)) for name in whole} == pytest.approx(
@@ -543,7 +543,7 @@ class TestCrossFitting:
 
     def test_a_single_rating_is_predicted_by_an_empty_history(self, small_ratings, case):
         model, _ = case
-        single = double(rating_block(small_ratings.take(np.array([3]))))
+        single = double(rating_block(None, small_ratings.take(np.array([3]))))
         before, after = cross_fitted(model, single), cross_fitted(model, perturbed(single, 0))
         assert before == after
         assert np.isfinite(before).all()
@@ -626,7 +626,7 @@ class TestValidationLoss:
         train, validation = parts
         # without free vectors, refinement and a share of its own for one branch, answers are what the loss looks at
         model, block = build(train, loss_reduction=reduction, user_vectors=False, refine=None, vae_loss=0.0)
-        targets = double(rating_block(validation))
+        targets = double(rating_block(None, validation))
         answers = predictions(model, block)[targets.pattern.row, targets.pattern.col]
         wanted = float((answers - targets.values).square().mean())
         assert on_targets(model, block, targets)["rec"] == pytest.approx(wanted, rel=1e-9)
@@ -643,21 +643,21 @@ class TestValidationLoss:
     @validated
     def test_blocks_of_users_add_up(self, parts, settings):
         model, block = build(parts[0], **{**settings, "hide": 0.3})
-        targets = double(rating_block(parts[1]))
+        targets = double(rating_block(None, parts[1]))
         step = step_of(block)._replace(n_targets=len(parts[1]))
         with torch.no_grad():
             model.eval()
             shared = model.shared(block, step)
             pieces = []
             for users in (np.arange(7), np.arange(7, 40), np.arange(40, 60)):
-                inputs, wanted = (double(rating_block(part, users)) for part in parts)
+                inputs, wanted = (double(rating_block(None, part, users)) for part in parts)
                 pieces.append(floats(model.loss(inputs, shared, step, wanted)))
         whole = on_targets(model, block, targets)
         assert {name: sum(piece[name] for piece in pieces) for name in whole} == pytest.approx(whole, rel=1e-9)
 
     def test_it_sees_all_inputs_and_no_noise(self, parts):
         model, block = build(parts[0], hide=0.5, hidden_dropout=0.5)
-        targets = double(rating_block(parts[1]))
+        targets = double(rating_block(None, parts[1]))
         torch.manual_seed(1)
         one = on_targets(model, block, targets)
         torch.manual_seed(2)
@@ -665,7 +665,7 @@ class TestValidationLoss:
 
     def test_a_target_reaches_its_own_term_only(self, parts):
         model, block = build(parts[0], vae_loss=0.0)
-        targets = double(rating_block(parts[1]))
+        targets = double(rating_block(None, parts[1]))
         before, after = on_targets(model, block, targets), on_targets(model, block, perturbed(targets, 3))
         assert before["kl"] == after["kl"]
         assert before["rec"] != after["rec"]

@@ -116,14 +116,14 @@ class TestEquations:
     @modes
     def test_rows_without_ratings_are_answered_and_learnt_from(self, small_ratings, likelihood):
         model, block = build("macrid_vae", small_ratings, **TINY, likelihood=likelihood)
-        empty = double(rating_block(Ratings.empty(small_ratings.users, small_ratings.items, small_ratings.scale)))
+        empty = double(rating_block(None, Ratings.empty(small_ratings.users, small_ratings.items, small_ratings.scale)))
         assert np.isfinite(predictions(model, empty)).all()
         torch.stack(list(parts_of(model.train(), empty, step_of(block)).values())).sum().backward()
         assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
 
     def test_a_cold_temperature_stays_finite(self, small_ratings):
         model, block = build("macrid_vae", small_ratings, **{**TINY, "temperature": 1e-3}, likelihood="multinomial")
-        model, block = model.float(), rating_block(small_ratings)
+        model, block = model.float(), rating_block(None, small_ratings)
         torch.stack(list(parts_of(model.train(), block, step_of(block)).values())).sum().backward()
         assert all(torch.isfinite(p.grad).all() for p in model.parameters())
         assert np.isfinite(predictions(model, block)).all()
@@ -178,7 +178,7 @@ class TestMixtureOverAllItems:
     @pytest.mark.parametrize("asked", [(True, True), (True, False), (False, True), (False, False)])
     def test_value_and_the_gradients_that_are_asked_for(self, small_ratings, monkeypatch, asked):
         monkeypatch.setattr(macrid_vae, "_LOGITS", 3 * 80 * 7)
-        pattern = rating_block(small_ratings).pattern
+        pattern = rating_block(None, small_ratings).pattern
         one, other = self.case(small_ratings, asked), self.case(small_ratings)
         assert macrid_vae.wanted_gradients(*one) == asked
         loss = macrid_vae._MixtureOverAllItems.apply(*one, pattern, asked)
@@ -223,7 +223,7 @@ def test_concepts_do_not_depend_on_noise_when_answering(parts):
 @pytest.mark.parametrize("preset", ["default", "ranking"])
 def test_an_update_begins_at_the_same_answers(small_ratings, preset):
     fitted = Recommender("macrid_vae", preset=preset, **SMALL).fit(small_ratings)
-    model, block = fitted.model, rating_block(small_ratings)
+    model, block = fitted.model, rating_block(fitted.model, small_ratings)
     before = predictions(model, block)
     recovered = model.recover_training_state(block)
     assert set(recovered) == set(model.state_dict()) - set(model.answering_state())

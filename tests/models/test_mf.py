@@ -60,7 +60,7 @@ class TestEquations:
     def test_validation_loss_is_of_the_targets(self, parts):
         train, held_out = parts
         model, block = build("mf", train, latent=3)
-        targets = double(rating_block(held_out))
+        targets = double(rating_block(None, held_out))
         step = step_of(block, n_targets=len(held_out))
         Y, _ = dense_mf.outputs(weights_of(model), model.config, *dense_ratings(train))
         R, M = dense_ratings(held_out)
@@ -84,7 +84,7 @@ def test_nobody_has_parameters(small_ratings):
 def test_without_ratings_a_user_is_the_mean_user(small_ratings):
     fitted = Recommender("mf", **SMALL).fit(small_ratings)
     empty = Ratings.empty(small_ratings.users, small_ratings.items, small_ratings.scale)
-    codes = fitted.model.encode(rating_block(empty))
+    codes = fitted.model.encode(rating_block(fitted.model, empty))
     assert not codes[:, :-1].any()
     torch.testing.assert_close(codes[:, -1], fitted.model.mean.expand(len(codes)))
 
@@ -93,13 +93,13 @@ def test_new_items_are_refused(small_ratings):
     fitted = Recommender("mf", **SMALL).fit(small_ratings)
     assert not fitted.model.encodes_items
     with pytest.raises(ConfigError, match="cannot encode new items"):
-        fitted.model.encode_items(rating_block(small_ratings), rating_block(small_ratings))
+        fitted.model.encode_items(rating_block(fitted.model, small_ratings), rating_block(fitted.model, small_ratings))
 
 
 def test_a_run_holds_the_item_vectors_once_and_an_update_has_them_again(small_ratings):
     model = Recommender("mf", **SMALL).fit(small_ratings).model
     assert not any(name.startswith(("item_vectors", "offset")) for name in model.answering_state())
-    state, recovered = model.state_dict(), model.recover_training_state(rating_block(small_ratings))
+    state, recovered = model.state_dict(), model.recover_training_state(rating_block(model, small_ratings))
     assert set(recovered) == {"item_vectors", "offset"}
     for name, tensor in recovered.items():
         torch.testing.assert_close(tensor, state[name], rtol=0, atol=1e-6)

@@ -119,7 +119,7 @@ class TestEquations:
         for settings in ({}, {"likelihood": "multinomial"}):
             model, _ = build("rec_vae", small_ratings, **{**TINY, **settings})
             empty = Ratings.empty(small_ratings.users, small_ratings.items, small_ratings.scale)
-            assert np.isfinite(predictions(model, double(rating_block(empty)))).all()
+            assert np.isfinite(predictions(model, double(rating_block(None, empty)))).all()
 
 
 class TestValidationLoss:
@@ -127,7 +127,7 @@ class TestValidationLoss:
         model, block = build("rec_vae", parts[0], **TINY)
         model.has_earlier.fill_(1.0)
         step = step_of(block, n_targets=len(parts[1]))
-        targets = double(rating_block(parts[1]))
+        targets = double(rating_block(None, parts[1]))
         losses = [numbers(model.eval().loss(block, {}, step, targets)) for _ in range(2)]
         assert losses[0] == losses[1]
 
@@ -267,7 +267,7 @@ class TestTurns:
         fitted = Recommender("rec_vae", **SMALL).fit(small_ratings)
         assert not any(name.startswith(("earlier", "has_", "head")) for name in fitted.model.answering_state())
         state = fitted.model.state_dict()
-        recovered = fitted.model.recover_training_state(rating_block(small_ratings))
+        recovered = fitted.model.recover_training_state(rating_block(fitted.model, small_ratings))
         assert set(recovered) == {name for name in state if name.startswith(("earlier", "has_", "head"))}
         for name, tensor in recovered.items():
             torch.testing.assert_close(tensor, state[name], rtol=0, atol=1e-6)

@@ -15,7 +15,7 @@ WIDTH, SAMPLES = 4, 3
 
 @pytest.fixture(scope="module")
 def case(small_ratings):
-    block = rating_block(small_ratings)
+    block = rating_block(None, small_ratings)
     draws = Draws(small_ratings.n_users, small_ratings.n_items, SAMPLES, WIDTH)
     told = []
     with torch.random.fork_rng():
@@ -35,7 +35,7 @@ def test_levels_are_the_different_ratings(case):
 
 
 def test_too_many_different_ratings_are_binned(small_ratings):
-    block = rating_block(small_ratings)
+    block = rating_block(None, small_ratings)
     values = block.values + torch.linspace(0, 0.9, len(block.values))
     draws = Draws(small_ratings.n_users, small_ratings.n_items, 1, WIDTH)
     with torch.random.fork_rng():
@@ -98,7 +98,10 @@ def test_the_usual_number_of_ratings_is_their_median(case, small_ratings):
 
 @pytest.mark.parametrize("side", ["users", "items"])
 def test_what_is_unknown_is_the_average_encoding(small_ratings, side):
-    block, (own, others) = rating_block(small_ratings), ("users", "items") if side == "users" else ("items", "users")
+    block, (own, others) = (
+        rating_block(None, small_ratings),
+        ("users", "items") if side == "users" else ("items", "users"),
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         gibbs = Gibbs(block.pattern, block.values.long() - 1, 5, WIDTH)
@@ -121,7 +124,7 @@ def test_what_is_unknown_is_the_average_encoding(small_ratings, side):
 
 def test_someone_without_ratings_is_who_is_expected(case, small_ratings):
     draws, items, _ = case
-    nobody = rating_block(small_ratings.take(np.zeros(len(small_ratings), bool)))
+    nobody = rating_block(None, small_ratings.take(np.zeros(len(small_ratings), bool)))
     codes = draws.encode(nobody.pattern, nobody.values, items)
     torch.testing.assert_close(codes[0], (draws.users.prior[:, 1] + draws.users.encodings[:, 0]).flatten())
 
@@ -161,7 +164,7 @@ def test_items_of_some_raters_need_only_their_vectors(case):
 
 def test_what_has_no_ratings_says_nothing(small_ratings):
     few = small_ratings.take((small_ratings.indices != 3) & (small_ratings.user_index != 5))
-    block = rating_block(few)
+    block = rating_block(None, few)
     draws = Draws(few.n_users, few.n_items, SAMPLES, WIDTH)
     with torch.random.fork_rng():
         items = draws.draw(block.pattern, block.values, 6, 1, lambda sweep: None)

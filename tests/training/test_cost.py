@@ -172,7 +172,7 @@ class TestAnswering:
 
     def test_every_rating_of_a_history_is_summed_once_for_all_folds(self, fitted):
         model, ratings = fitted
-        block = rating_block(ratings)
+        block = rating_block(None, ratings)
         with Cost() as cost, torch.no_grad():
             model.encode(block)
         ours = cost.ours()
@@ -189,7 +189,7 @@ class TestAnswering:
 
     def test_one_person_is_a_few_calls(self, fitted):
         model, ratings = fitted
-        block = rating_block(ratings, np.array([3]))
+        block = rating_block(None, ratings, np.array([3]))
         with Cost() as cost, torch.no_grad():
             best_items(model, model.encode(block), 10, block.pattern, np.ones(ratings.n_items, bool))
         # each takes microseconds, whatever it computes: they are most of the time of an answer
@@ -199,7 +199,7 @@ class TestAnswering:
         model, ratings = fitted
         monkeypatch.setattr("hyvae.scoring.SCORES_AT_A_TIME", 20_000)
         monkeypatch.setattr("hyvae.scoring.MIN_ITEM_BLOCK", 1)
-        block = rating_block(ratings)
+        block = rating_block(None, ratings)
         with torch.no_grad():
             codes = model.encode(block)
             with Cost() as cost:

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from hyvae.cli import answering, compare, data, demo, diagnose, doctor, export, folding, paper, report, serve, training
 from hyvae.cli.output import stderr
-from hyvae.errors import DataWarning, HyvaeError, Interrupted
+from hyvae.errors import DataWarning, HyvaeError, Interrupted, TrainingWarning
 from hyvae.wording import command_line
 
 
@@ -83,8 +83,8 @@ def main() -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-    # rows left out, or merged: the place in the code says nothing to a user
-    if issubclass(category, DataWarning):
+    # rows left out, or merged, or little learnt: the place in the code says nothing to a user
+    if issubclass(category, DataWarning | TrainingWarning):
         _say(f"note: {message}")
     else:
         _say(warnings.formatwarning(message, category, *where[:3]).rstrip())

@@ -35,7 +35,7 @@ def posteriors(recommender: Recommender) -> tuple[Tensor, Tensor] | None:
     known = np.flatnonzero(history.user_counts)
     parts = []
     for rows in user_blocks(len(known)):
-        posterior = recommender.model.posterior(rating_block(history, known[rows], recommender.device))
+        posterior = recommender.model.posterior(rating_block(recommender.model, history, known[rows]))
         if posterior is None:
             return None
         parts.append([part.double().cpu() for part in posterior])
@@ -124,17 +124,16 @@ def _errors_without(recommender: Recommender, held_out: Ratings) -> dict[str, fl
     users = np.flatnonzero(held_out.user_counts)
     low, high = history.scale
     with model.network_alone():
-        codes = torch.cat(
-            [model.encode(rating_block(history, users[rows], recommender.device)) for rows in user_blocks(len(users))]
-        )
-        wanted = rating_block(held_out, users, recommender.device)
-        ratings = wanted.values.cpu().numpy()
+        codes = torch.cat([model.encode(rating_block(model, history, users[rows])) for rows in user_blocks(len(users))])
+        wanted = rating_block(model, held_out, users)
+        assert wanted.keys is not None
+        ratings = held_out.values[wanted.keys.cpu().numpy()]
 
         def error(*changed: tuple[slice, Tensor]) -> float:
             altered = codes.clone()
             for columns, values in changed:
                 altered[:, columns] = values
-            predicted = model.score_pairs(altered, wanted.pattern).clamp(low, high)
+            predicted = model.ratings(model.score_pairs(altered, wanted.pattern)).clamp(low, high)
             return metrics.rmse(predicted.cpu().numpy(), ratings)
 
         parts = model.code_parts

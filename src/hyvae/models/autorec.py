@@ -67,19 +67,25 @@ class AutoRec(RatingModel):
     Config: ClassVar[type[Config]] = AutoRecConfig
     presets: ClassVar[dict[str, Preset]] = {
         "default": Preset(
-            AutoRecConfig(width=100, center="biases", row_scaling=True, l2=4.0),
+            AutoRecConfig(width=100, center="biases", row_scaling=True, l2=4.8),
             TrainingPlan(
                 learning_rate=0.02, schedule="one_cycle", epochs=50, batch_users=None, validate_every=10, patience=None
             ),
         ),
         "user": Preset(
-            AutoRecConfig(rows="users", width=100, center="biases", row_scaling=True, input_dropout=0.5, l2=2.0),
+            AutoRecConfig(rows="users", width=100, center="biases", row_scaling=True, input_dropout=0.5, l2=2.4),
             TrainingPlan(learning_rate=0.005, schedule="one_cycle", epochs=40, batch_users=500, patience=None),
         ),
         "published": Preset(
             AutoRecConfig(),
             TrainingPlan(
-                optimiser="rprop", learning_rate=1e-3, epochs=200, batch_users=None, validate_every=10, patience=3
+                optimiser="rprop",
+                learning_rate=1e-3,
+                epochs=200,
+                batch_users=None,
+                validate_every=10,
+                patience=3,
+                units="raw",
             ),
         ),
     }

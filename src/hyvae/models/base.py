@@ -22,6 +22,8 @@ from hyvae.nn.sparse import SparsePattern, sampled_product
 # measured on MovieLens-1M, docs/architecture.md
 UPDATE_FRACTION = 10
 UPDATE_RATE = 0.15
+# of ratings in standard units; an error of a ten-thousandth
+_STEPS = 4096
 
 # widths of layers; one may be given as a number
 Widths = Annotated[
@@ -62,6 +64,11 @@ class TrainingPlan(Config):
         description="products of the dense layers in training; bfloat16 is twice as fast where the processor has it",
     )
     gradient_clip: float | None = Field(None, gt=0, description="largest norm of all gradients together")
+    units: Literal["standard", "raw"] = Field(
+        "standard",
+        description="ratings as the model sees them: less their mean, over the residual standard deviation of the bias "
+        "model; or as they were given, which published settings are for. Models that rank see them as given",
+    )
 
 
 def update_plan(plan: TrainingPlan) -> TrainingPlan:
@@ -92,7 +99,7 @@ class RatingBlock:
     pattern : SparsePattern
         (n_rows, n_items).
     values : (nnz,) tensor
-        Ratings.
+        Ratings, in the model's unit (`RatingModel.unit`).
     users : (n_rows,) int64 tensor or None
         Index of each row among the training users; None for people who were not there.
     keys : (nnz,) int64 tensor or None
@@ -178,6 +185,14 @@ class RatingModel(nn.Module, ABC):
     (n_items, width) and `item_bias` (n_items,), which is all that answering needs besides the encoder. A model that
     scores otherwise overrides `score` and `score_pairs`. `item_tables` and `user_tables` name the state with one row
     an item or a training user.
+
+    Ratings come to a model in its unit, and its scores are in this unit: so is all that it learns, and no setting
+    depends on the scale of the ratings. `in_unit` takes ratings into it, `ratings` scores out of it.
+
+    Parameters
+    ----------
+    scale : (float, float)
+        Lowest and highest rating; in the model's unit from `use_unit` on.
     """
 
     name: ClassVar[str]
@@ -186,11 +201,13 @@ class RatingModel(nn.Module, ABC):
     Config: ClassVar[type[Config]]
     presets: ClassVar[dict[str, Preset]]
     #: what settings that came later were, so to speak, in saved runs from before them, where it is not their default
-    settings_before: ClassVar[dict[str, Any]] = {}
+    settings_before: ClassVar[dict[str, Any]] = {"units": "raw"}
 
     item_tables: ClassVar[tuple[str, ...]] = ("item_rows", "item_bias")
     user_tables: ClassVar[tuple[str, ...]] = ()
 
+    #: (2,): the rating that is 0 to the model, and the difference of ratings that is 1
+    unit: Tensor
     item_rows: Tensor
     item_bias: Tensor
 
@@ -198,8 +215,43 @@ class RatingModel(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.n_users, self.n_items, self.scale = n_users, n_items, scale
+        self.register_buffer("unit", torch.tensor([0.0, 1.0]))
         self.register_buffer("item_rows", torch.zeros(n_items, width))
         self.register_buffer("item_bias", torch.zeros(n_items))
+
+    # -- units ----------------------------------------------------------------------------------------
+
+    def use_unit(self, unit: Tensor) -> None:
+        """Take a unit for good, before the first ratings come.
+
+        Parameters
+        ----------
+        unit : (2,) tensor
+        """
+        self.unit.copy_(unit)
+        location, deviation = self.unit.tolist()
+        self.scale = ((self.scale[0] - location) / deviation, (self.scale[1] - location) / deviation)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the unit is that of the ratings: of models that rank, of published settings, and of older runs."""
+        return self.unit.tolist() == [0.0, 1.0]
+
+    def in_unit(self, ratings: Tensor) -> Tensor:
+        """Ratings as the model sees them, shape of both.
+
+        Whole 4096ths of the unit, so that ratings that are the same but for rounding, as stars and points of 100 are,
+        become the same numbers: training would make a large difference of a small one.
+        """
+        if self.is_raw:
+            return ratings
+        location, deviation = self.unit.tolist()
+        # where ratings are far from 0, the digits in which they differ are the last ones of float32
+        return (((ratings.double() - location) / deviation * _STEPS).round() / _STEPS).to(ratings.dtype)
+
+    def ratings(self, scores: Tensor) -> Tensor:
+        """Scores as ratings; those of a model that ranks as they are."""
+        return scores * self.unit[1] + self.unit[0]
 
     @property
     def training_only(self) -> tuple[str, ...]:
@@ -288,7 +340,7 @@ class RatingModel(nn.Module, ABC):
         return nullcontext()
 
     def score(self, codes: Tensor, items: slice) -> Tensor:
-        """Scores of a block of items for each code, shape (n_rows, n of the block), on the rating scale.
+        """Scores of a block of items for each code, shape (n_rows, n of the block), in the model's unit.
 
         A fresh tensor, which the caller may overwrite.
         """
@@ -301,8 +353,8 @@ class RatingModel(nn.Module, ABC):
     def score_parts(self, codes: Tensor, pattern: SparsePattern) -> dict[str, Tensor] | None:
         """What the parts of a model add to its scores at the positions of `pattern`, each (nnz,).
 
-        Of Hy-VAE, whose ``effects`` and branches, ``variational`` and ``deterministic``, sum to the network's score,
-        with that of the ``draws`` beside it. None of a model with one part.
+        In its unit. Of Hy-VAE, whose ``effects`` and branches, ``variational`` and ``deterministic``, sum to the
+        network's score, with that of the ``draws`` beside it. None of a model with one part.
         """
         return None
 
@@ -330,7 +382,7 @@ class RatingModel(nn.Module, ABC):
 
     @property
     def predicts_ratings(self) -> bool:
-        """Whether scores are ratings; else they only order items, and validation looks at NDCG instead of RMSE."""
+        """Whether it predicts ratings; else scores only order items, and validation looks at NDCG instead of RMSE."""
         return True
 
     @property

@@ -56,6 +56,14 @@ class Bias(RatingModel):
         self.item_bias.copy_(biases.item)
         self.item_rows.fill_(1.0)
 
+    @torch.no_grad()
+    def restate(self, deviation: float) -> None:
+        """Change the unit to `deviation` of what it is; ratings stay as they are."""
+        for effects in (self.mean, self.user_bias, self.item_bias):
+            effects /= deviation
+        self.unit[1] *= deviation
+        self.scale = (self.scale[0] / deviation, self.scale[1] / deviation)
+
     def encode(self, block: RatingBlock) -> Tensor:
         """μ + b_u of each row, shape (n_rows, 1)."""
         effect = fold_in_user_bias(block.values, block.pattern, self.mean, self.item_bias, self.shrinkage[0])

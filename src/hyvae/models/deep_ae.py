@@ -76,7 +76,7 @@ class DeepAE(RowAutoencoder, RatingModel):
         ),
         "published": Preset(
             DeepAEConfig(),
-            TrainingPlan(optimiser="sgd", learning_rate=0.005, epochs=100, batch_users=128, patience=10),
+            TrainingPlan(optimiser="sgd", learning_rate=0.005, epochs=100, batch_users=128, patience=10, units="raw"),
         ),
     }
 

@@ -90,7 +90,7 @@ class HyVAEConfig(Config):
     item_encoder: bool = Field(True, description="item rows are a free row plus an encoding of the item's column")
     user_vectors: bool = Field(True, description="training adds a free vector to each user's code")
     refine: float | None = Field(
-        40.0, gt=0, description="λ of the closed-form refinement of an encoded user; none: no refinement"
+        50.0, gt=0, description="λ of the closed-form refinement of an encoded user; none: no refinement"
     )
 
     likelihood: Literal["gaussian", "multinomial", "ordinal"] = Field(
@@ -114,7 +114,7 @@ class HyVAEConfig(Config):
         description="share of L_rec that the variational branch must earn alone: keeps it from collapse",
     )
     deep_loss: Literal["masked", "none"] = Field("none", description="L_Deep (eq. 9): squared error of V_D, or nothing")
-    l2: float = Field(50.0, ge=0, description="weight of the summed squares of the weights in l2_scope")
+    l2: float = Field(70.0, ge=0, description="weight of the summed squares of the weights in l2_scope")
     l2_against: Literal["sum", "mean"] = Field(
         "sum",
         description="l2 weighs against the sum of all squared errors (the ratio of residual to prior variance, the "
@@ -213,10 +213,13 @@ class HyVAE(RatingModel):
         "default": Preset(HyVAEConfig(), NETWORK_PLAN),
         "fast": Preset(HyVAEConfig(samples=0), NETWORK_PLAN),
         "paper": Preset(
-            PAPER, TrainingPlan(optimiser="rmsprop", learning_rate=1e-4, epochs=500, batch_users=500, patience=50)
+            PAPER,
+            TrainingPlan(
+                optimiser="rmsprop", learning_rate=1e-4, epochs=500, batch_users=500, patience=50, units="raw"
+            ),
         ),
     }
-    settings_before: ClassVar[dict[str, Any]] = {"samples": 0}
+    settings_before: ClassVar[dict[str, Any]] = {**RatingModel.settings_before, "samples": 0}
     item_tables: ClassVar[tuple[str, ...]] = (
         *RatingModel.item_tables,
         "rating_table",
@@ -294,6 +297,12 @@ class HyVAE(RatingModel):
             if self._deep_has_own_output:
                 self.deep_rows = _table(n_items, self.widths[1])
                 self.deep_bias = nn.Parameter(torch.zeros(n_items))
+
+    def use_unit(self, unit: Tensor) -> None:
+        """Take a unit, and put the levels into it."""
+        super().use_unit(unit)
+        if self.config.likelihood == "ordinal":
+            self.ordinal = OrdinalHead(self.config.levels, self.scale).to(unit.device)
 
     def _scale_linear_heads(self) -> None:
         """Start the linear maps from hidden units to codes at unit gain: both sides must move for either to learn."""

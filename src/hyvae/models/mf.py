@@ -26,7 +26,7 @@ class MFConfig(Config):
 
     latent: int = Field(10, gt=0, description="units of a vector")
     strength: float = Field(
-        15.0, gt=0, description="λ of users and of items (eq. 4): σ² of a rating over that of a vector's unit"
+        18.0, gt=0, description="λ of users and of items (eq. 4): σ² of a rating over that of a vector's unit"
     )
     bias_shrinkage: float | None = Field(
         None, gt=0, description="ratings at the mean added to each user and item effect; none: estimated for each side"

@@ -21,7 +21,7 @@ from hyvae.nn.sparse import SparsePattern
 
 # whole numbers below it are exact in float32
 _KEYS = 1 << 24
-# a rating as a whole number, to be hashed
+# a rating as given becomes a whole number, to be hashed; in another unit, that of its level
 _PARTS = 1000
 
 
@@ -68,8 +68,8 @@ class Random(RatingModel):
 
     def encode(self, block: RatingBlock) -> Tensor:
         """A hash of each history, shape (n_rows, 1)."""
-        ratings = (block.values * _PARTS).round().long()
-        entries = kernels.mix(kernels.mix(block.pattern.col.long()) + ratings)
+        ratings = block.values * _PARTS if self.is_raw else (block.values - self.scale[0]) / self.level
+        entries = kernels.mix(kernels.mix(block.pattern.col.long()) + ratings.round().long())
         sums = torch.zeros(block.pattern.shape[0], dtype=torch.int64, device=entries.device)
         sums.index_add_(0, block.pattern.row, entries)
         return (sums % _KEYS).to(block.values.dtype).unsqueeze(1)

@@ -12,7 +12,7 @@ from hyvae.data import Split
 from hyvae.errors import ConfigError, DataError, TrainingError
 from hyvae.evaluation.cells import Cell, CellCache, cell_key, compute_cell
 from hyvae.evaluation.study import Standing
-from hyvae.paper.experiments import QUICK_USERS, Plan, Training
+from hyvae.paper.experiments import QUICK_USERS, Plan, Training, in_raw_units
 from hyvae.ratings import Ratings
 from hyvae.recommender import Recommender
 
@@ -73,7 +73,7 @@ class Cells:
         wanted: dict[str, Training] = {}
         # of one split after each other, so that it is made once
         for training in sorted(trainings, key=_split_of):
-            recommender = Recommender(training.model, preset=training.preset, **training.settings)
+            recommender = _recommender(training)
             key = cell_key(recommender, self._parts(training), training.seed, LIST_LENGTH, details=True)
             self._keys[_name(training)] = key
             wanted.setdefault(key, training)
@@ -88,7 +88,7 @@ class Cells:
         self.told(Standing(len(wanted), len(wanted), self.found))
 
     def _computed(self, training: Training) -> Cell:
-        recommender = Recommender(training.model, preset=training.preset, **training.settings)
+        recommender = _recommender(training)
         try:
             return compute_cell(recommender, self._parts(training), training.seed, LIST_LENGTH, details=True)
         except (ConfigError, DataError, TrainingError) as error:
@@ -119,6 +119,10 @@ def given(ratings: Ratings) -> Split:
         raise DataError(f"{ratings.source or 'the ratings'} come without a split of their own")
     train, test = (ratings.take(np.flatnonzero(ratings.parts == part)) for part in (0, 2))
     return Split(train, ratings.take(np.empty(0, np.int64)), test, kind="given")
+
+
+def _recommender(training: Training) -> Recommender:
+    return Recommender(training.model, preset=training.preset, **in_raw_units(training))
 
 
 def _split_of(training: Training) -> tuple[str, str, int]:

@@ -161,6 +161,20 @@ QUICK: dict[str, dict[str, Any]] = {
 QUICK_WIDTH = 64
 
 
+# what presets in standard units have, as it was chosen in raw ones
+_IN_RAW_UNITS: dict[str, dict[str, Any]] = {
+    "hyvae": {"l2": 50.0, "refine": 40.0},
+    "hyvae:fast": {"l2": 50.0, "refine": 40.0},
+    "autorec": {"l2": 4.0},
+}
+
+
+def in_raw_units(training: Training) -> dict[str, Any]:
+    """The settings of a training, all of which are in raw units, as the papers are."""
+    own = _IN_RAW_UNITS.get(named(training.model, training.preset), {})
+    return {"units": "raw", **own, **training.settings}
+
+
 def tuned(model: str, data: str) -> dict[str, Any]:
     """What a search on the validation part of split 0 came to (`benchmarks/rating_bars`): ``settings``, ``trials``."""
     return _packaged("tuned.json")[model][data]

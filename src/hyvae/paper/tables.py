@@ -353,7 +353,10 @@ def settings(plan: Plan) -> Part:
             changed = ", ".join(f"{key}={value}" for key, value in training.settings.items()) or "nothing"
             rows.append([f"{row.label}, {printed.TITLES[data]}", f"preset {row.preset}", trials, changed])
     columns = ("row of Table II", "preset", "how chosen", "changed in it")
-    notes = ("Best: of so many trials of a random search, on the validation part of random split 0.",)
+    notes = (
+        "All in raw units (units='raw'): the models see ratings as they are given, as in the papers.",
+        "Best: of so many trials of a random search, on the validation part of random split 0.",
+    )
     return Part("settings", "Settings", [Table("settings", "Settings of Table II", columns, rows, notes, words=True)])
 
 

@@ -159,10 +159,10 @@ def random_states(device: str) -> Tensors:
 
 def set_random_states(states: Tensors, device: str) -> None:
     """Put the generators back into the states that `random_states` gave; a device that had none draws on."""
-    for each in {"cpu", device}:
-        kind = torch.device(each).type
-        if kind in states:
-            _generator(each).set_state(states[kind])
+    _generator("cpu").set_state(states["cpu"])
+    kind = torch.device(device).type
+    if kind != "cpu" and kind in states:
+        _generator(device).set_state(states[kind])
 
 
 def _generator(device: str) -> torch.Generator:
@@ -188,6 +188,8 @@ def describe_job(
         return ratings.fingerprint if ratings is not None and len(ratings) else None
 
     settings = config.model_dump(mode="json") | plan.model_dump(mode="json")
+    if settings["units"] == "raw":
+        del settings["units"]  # as before there were others: the same job
     return {
         "model": model,
         "seed": seed,

@@ -256,7 +256,7 @@ class _Run:
         self.device = str(model.item_rows.device)
         self.learnt = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.users = np.flatnonzero(ratings.user_counts)
-        self.whole = rating_block(ratings, device=self.device)
+        self.whole = rating_block(model, ratings)
         batch = plan.batch_users or len(self.users)
         self.steps_per_pass = math.ceil(len(self.users) / batch)
         self.passes = [phase for phase in model.phases for _ in range(phase.passes)]
@@ -408,7 +408,7 @@ class _Run:
             if last - first + 1 == len(block) and not self.row_gradients:
                 yield self.whole.rows(first, last + 1)
             else:
-                yield rating_block(self.ratings, block, self.device, self.row_gradients)
+                yield rating_block(self.model, self.ratings, block, self.row_gradients)
 
     def _steps(self, epoch: int, done: int) -> Iterator[tuple[Phase, list[RatingBlock]]]:
         """The blocks of each step of an epoch, and the phase that it is in, without the first `done`."""
@@ -527,8 +527,8 @@ class _Run:
         sums: dict[str, float] = {}
         for start in range(0, n_users, self.plan.block_users):
             users = everyone[start : start + self.plan.block_users]
-            block = rating_block(self.answered_from, users, self.device)
-            targets = rating_block(self.validation, users, self.device)
+            block = rating_block(self.model, self.answered_from, users)
+            targets = rating_block(self.model, self.validation, users)
             for name, value in self.model.loss(block, shared, step, targets).items():
                 sums[name] = sums.get(name, 0.0) + float(value)
         return sums | penalty
