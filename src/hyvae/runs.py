@@ -429,6 +429,7 @@ def provenance(
     return {
         "job": job,
         "train": {"fingerprint": train.fingerprint, "ratings": len(train)},
+        "layout": None if train.layout is None else train.layout.to_dict(),
         "validation": None
         if validation is None
         else {"fingerprint": validation.fingerprint, "ratings": len(validation)},

@@ -12,6 +12,7 @@ from hyvae import Ratings
 from hyvae.data import describe, extend_split, merge, read
 from hyvae.data.joining import without_users
 from hyvae.errors import ConfigError, DataError, DataWarning
+from hyvae.recommender import Recommender
 from hyvae.runs import read_run
 
 HEAD = "user,item,rating\n"
@@ -437,6 +438,14 @@ def test_pairs_without_a_rating_survive():
 def test_none_rated_is_said(put):
     with pytest.raises(DataError, match=r"none of its 1 rows is rated .* mend not_rated"):
         read(put(HEAD + "1,2,-1\n"), not_rated=-1)
+
+
+def test_a_run_made_in_python_keeps_the_columns(put, tmp_path):
+    rows = "".join(f"{user},{item},{1 + (user * item) % 5}\n" for user in range(12) for item in range(6))
+    ratings = read(put("who,what,stars\n" + rows), user="who", item="what")
+    model = Recommender("bias").fit(ratings.split().train)
+    model.save(tmp_path / "run")
+    assert read_run(tmp_path / "run").provenance["layout"]["item"] == "what"
 
 
 def test_a_run_keeps_columns_and_pairs(put, tmp_path):

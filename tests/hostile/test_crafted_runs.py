@@ -27,6 +27,7 @@ from hyvae.data import columnar
 from hyvae.errors import RunError
 from hyvae.runs import _sha256, checksum, read_run
 from hyvae.serving.settings import Settings
+from hyvae.wording import command_line
 
 SMALL = {"hidden": 8, "latent": 3, "deep_layers": (4,), "epochs": 2, "samples": 2, "sample_width": 3, "sweeps": 4}
 WEIGHTS, VOCABULARY, RATINGS, CONFIG = "weights.safetensors", "vocabulary.parquet", "ratings.parquet", "config.json"
@@ -258,7 +259,7 @@ def run(whole, place) -> Path:
 def test_one_line_and_the_old_run_goes_on(damage, says, run, service):
     before = service.post("/v1/recommend", json={"user": 100, "n": 3}).json()
     damage(run)
-    with pytest.raises(RunError, match=says) as refused:
+    with command_line(), pytest.raises(RunError, match=says) as refused:
         Recommender.load(run)
     line = str(refused.value)
     assert "\n" not in line

@@ -16,7 +16,6 @@ from hyvae.cli.output import notes_shown, print_json, stdout, table
 from hyvae.data import Split, extend_split, merge, whole
 from hyvae.errors import ConfigError, RunError
 from hyvae.evaluation import evaluate
-from hyvae.layout import SourceLayout
 from hyvae.models import REGISTRY
 from hyvae.models.settings import parse_setting
 from hyvae.ratings import Ratings
@@ -111,7 +110,6 @@ def train(
         history=not no_history,
         source=told,
         data=ratings.fingerprint,
-        layout=ratings.layout,
         command=["hyvae", *(told if argument == source else argument for argument in sys.argv[1:])],
     )
     checkpoint = Checkpointing(checkpoint_path(out), checkpoint_every, resume)
@@ -172,8 +170,6 @@ class Job:
     data : str
         Fingerprint of the source's ratings.
     command : list of str
-    layout : SourceLayout or None
-        What was taken for what in the source.
     """
 
     recommender: Recommender
@@ -184,7 +180,6 @@ class Job:
     source: str = ""
     data: str = ""
     command: Sequence[str] = ()
-    layout: SourceLayout | None = None
 
     def run(self, out: Path, checkpoint: Checkpointing | None = None) -> dict[str, Any]:
         """Fit on the training part, evaluate on the test part, and write the run."""
@@ -206,7 +201,6 @@ class Job:
         return {
             "source": self.source,
             "data_fingerprint": self.data,
-            "layout": None if self.layout is None else self.layout.to_dict(),
             "split": "all" if parts.kind == "all" else {"kind": parts.kind, "seed": parts.seed},
         }
 

@@ -20,6 +20,8 @@ _FREQUENT = 0.005
 
 def not_rated_rows(column: pl.Series, values: Sequence[float | str]) -> pl.Series | None:
     """Where a rating is one of the values that stand for *not rated*; None where none is."""
+    if not values:
+        return None
     numbers = [value for value in values if isinstance(value, float)]
     texts = [value for value in values if isinstance(value, str)]
     found = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)

@@ -291,7 +291,7 @@ def _titles_of_rows(
         several = pairs.filter(titled)["item"].value_counts(name="rows").filter(pl.col("rows") > 1)
         retitled = different.filter(titled)["item"].value_counts(name="titles").filter(pl.col("titles") > 1)
         if len(retitled) > _MOST_RETITLED * len(several):
-            asked = say(f"title={titles.name!r}", f"--title-column {titles.name}")
+            asked = say(f"title={titles.name!r}", f"--title-column {titles.name!r}")
             return None, (f"{titles.name!r} differs within an item and is no title ({asked} takes it)",)
     return different.unique("item", keep="first", maintain_order=True), ()
 

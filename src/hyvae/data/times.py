@@ -114,7 +114,10 @@ def _unit_of(numbers: pl.Series) -> str:
     known = numbers.drop_nulls()
     if not len(known):
         return "s"
-    low, high, middle = (float(value) for value in (known.min(), known.max(), known.median()))  # type: ignore[arg-type]
+    low, high = float(known.min()), float(known.max())  # type: ignore[arg-type]
+    if _EARLIEST <= low and high < _LATEST:  # nearly always, and the median of many takes a while
+        return "s"
+    middle = float(known.median())  # type: ignore[arg-type]
     for unit, parts in _IN_A_SECOND.items():
         if _EARLIEST * parts <= middle < _LATEST * parts:
             return unit
