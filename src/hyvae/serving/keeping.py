@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from hyvae.ratings import Id
 from hyvae.serving.database import SILENT, StoreUnavailableError
 from hyvae.serving.events import EventStore
 from hyvae.serving.observing import log
@@ -90,6 +91,23 @@ class Keeper:
             log.info("the store can be used again")
         else:
             log.error("the store cannot be used", extra={"facts": {"reason": reason}})
+
+    def forget(self, user: Id) -> tuple[int, bool | None]:
+        """Delete all that was stored of a user, and erase it: one piece of work, which no timeout parts.
+
+        Returns
+        -------
+        events : int
+            That were deleted.
+        erased : bool or None
+            As `erase` has it.
+
+        Raises
+        ------
+        StoreUnavailableError
+            Nothing was deleted.
+        """
+        return self.store.forget(user), self.erase()
 
     def erase(self) -> bool | None:
         """Take deleted rows out of the database's files; where that cannot be done now, it is tried again and again.

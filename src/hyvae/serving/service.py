@@ -246,10 +246,13 @@ class Service:
 
     # -- what users do ------------------------------------------------------------------------------------
 
-    def _require_store(self) -> EventStore:
-        if self.store is None:
+    def _require_keeper(self) -> Keeper:
+        if self.keeper is None:
             raise Problem(503, "no-store", "this service keeps no ratings: start it with --database")
-        return self.store
+        return self.keeper
+
+    def _require_store(self) -> EventStore:
+        return self._require_keeper().store
 
     async def record(self, ask: schemas.EventsRequest) -> schemas.Stored:
         """Store ratings, all or none; they are on the disk when this returns."""
@@ -298,11 +301,10 @@ class Service:
 
     async def forget(self, user: Id) -> schemas.Forgotten:
         """Delete what was stored of a user, and answer no more from what the run holds of them."""
-        store, engine = self._require_store(), self.engine
+        keeper, engine = self._require_keeper(), self.engine
         user = engine.user_id(user)
         _require_fitting(engine, user, "user")
-        gone = await self._stored(lambda: store.forget(user))
-        erased = None if self.keeper is None else await self._stored(self.keeper.erase)
+        gone, erased = await self._stored(lambda: keeper.forget(user))
         in_run = engine.user_index(user) >= 0
         return schemas.Forgotten(user=user, events=gone, in_run=in_run, erased=erased)
 
