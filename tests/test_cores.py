@@ -1,12 +1,14 @@
 """Quotas of control groups, as Linux tells them; what the environment gets of them."""
 
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
 from hyvae import cores
+from hyvae.nn import kernels
 
 SECOND = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 FIRST = (
@@ -71,7 +73,7 @@ def test_quotas(groups, mounts, files, expected):
     ("share", "expected"), [(None, 8), (2.0, 2), (2.9, 2), (0.5, 1), (64.0, 8)], ids=lambda value: str(value)
 )
 def test_whole_cores_are_used_at_least_one_and_those_that_are_there(monkeypatch, share, expected):
-    monkeypatch.setattr(cores, "_cores", lambda: 8)
+    monkeypatch.setattr(cores, "cores", lambda: 8)
     monkeypatch.setattr(cores, "quota", lambda *_: share)
     assert cores.usable_cores() == expected
 
@@ -86,12 +88,25 @@ def test_cores_that_the_process_is_kept_from_do_not_count():
         os.sched_setaffinity(0, before)
 
 
+@pytest.mark.integration
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other OpenMPs")
+@pytest.mark.parametrize(("imports", "expected"), [("torch, hyvae", 1), ("hyvae, torch", 0)])
+def test_where_torch_was_imported_first_idle_threads_make_waits_short(imports, expected):
+    if not kernels.compiled():
+        pytest.skip("no kernels were built")
+    code = f"import threading, {imports}; print([t.name for t in threading.enumerate()].count('hyvae: shorter waits'))"
+    told = {"OMP_NUM_THREADS": "2"}
+    kept = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    ended = subprocess.run([sys.executable, "-c", code], env=kept | told, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, f"{expected}\n"), ended.stderr
+
+
 class TestWhatIsSet:
     @pytest.fixture(autouse=True)
     def _machine(self, monkeypatch):
         self.torch = SimpleNamespace(threads=8, get_num_threads=lambda: self.torch.threads, set_num_threads=self.set)
         monkeypatch.setitem(sys.modules, "torch", self.torch)
-        monkeypatch.setattr(cores, "_cores", lambda: 8)
+        monkeypatch.setattr(cores, "cores", lambda: 8)
 
     def set(self, threads):
         self.torch.threads = threads
@@ -117,6 +132,16 @@ class TestWhatIsSet:
         environment = {"GOMP_SPINCOUNT": "7"}
         cores.keep_to_the_cores(environment)
         assert environment == {"GOMP_SPINCOUNT": "7"}
+
+    @pytest.mark.parametrize("told", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "passive"}], ids=str)
+    def test_whether_threads_wait_long_is_known(self, monkeypatch, told):
+        monkeypatch.setattr(cores, "quota", lambda *_: None)
+        monkeypatch.setattr(cores, "long_waits", False)
+        cores.keep_to_the_cores(dict(told))
+        assert cores.long_waits == (not told)
+        monkeypatch.delitem(sys.modules, "torch")
+        cores.keep_to_the_cores(dict(told))
+        assert not cores.long_waits
 
     def test_fewer_threads_stay_fewer(self, monkeypatch):
         self.torch.threads = 1

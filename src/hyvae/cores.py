@@ -17,6 +17,9 @@ THREADS = "OMP_NUM_THREADS"
 SPINS = "GOMP_SPINCOUNT"
 _SPINS = "3000"
 
+#: whether torch was imported first, so that its threads spin as long as OpenMP has it
+long_waits = False
+
 
 def quota(groups: str, mounts: str, read: Callable[[str], str | None]) -> float | None:
     """Cores' worth of time that control groups allow a process, versions 1 and 2; None: as much as there is.
@@ -38,13 +41,13 @@ def _folders(groups: str, mounts: str) -> list[str]:
     """The folders of all groups that limit a process's time: its own, and those that these are in."""
     paths: dict[bool, str] = {}
     for line in groups.splitlines():
-        number, controllers, group = (line.split(":", 2) + ["", ""])[:3]
+        number, controllers, group = ([*line.split(":", 2), "", ""])[:3]
         if number == "0" or "cpu" in controllers.split(","):
             paths[number == "0"] = group
     folders = []
     for line in mounts.splitlines():
         mount, _, system = line.partition(" - ")
-        kind, _, options = (system.split(" ") + ["", ""])[:3]
+        kind, _, options = ([*system.split(" "), "", ""])[:3]
         second = kind == "cgroup2"
         if second not in paths or not (second or (kind == "cgroup" and "cpu" in options.split(","))):
             continue
@@ -77,10 +80,10 @@ def _read(path: str) -> str | None:
 def usable_cores() -> int:
     """Cores that this process may use, at least one; of a quota, whole ones alone."""
     share = quota(_read("/proc/self/cgroup") or "", _read("/proc/self/mountinfo") or "", _read)
-    return _cores() if share is None else max(1, min(_cores(), int(share)))
+    return cores() if share is None else max(1, min(cores(), int(share)))
 
 
-def _cores() -> int:
+def cores() -> int:
     """Those that it may run on, which torch, OpenMP and Polars know themselves."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
@@ -89,15 +92,17 @@ def _cores() -> int:
 def keep_to_the_cores(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let torch, OpenMP and Polars use no more threads than there are cores for, and wait without wasting them.
 
-    What the environment says already stands. Has to come before torch and Polars are imported; where torch was before,
-    its threads are set, but not how they wait.
+    What the environment says already stands. It is read when torch and Polars are first imported. Where torch was
+    before, its threads are set here, and how they wait by `hyvae.nn.kernels`.
     """
+    global long_waits
+    torch = sys.modules.get("torch")
+    long_waits = torch is not None and not {SPINS, "OMP_WAIT_POLICY"} & set(environment)
     environment.setdefault(SPINS, _SPINS)
     told = THREADS in environment
-    cores = usable_cores()
-    if cores < _cores():
+    usable = usable_cores()
+    if usable < cores():
         for name in (THREADS, "POLARS_MAX_THREADS"):
-            environment.setdefault(name, str(cores))
-    torch = sys.modules.get("torch")
-    if torch is not None and not told and torch.get_num_threads() > cores:
-        torch.set_num_threads(cores)
+            environment.setdefault(name, str(usable))
+    if torch is not None and not told and torch.get_num_threads() > usable:
+        torch.set_num_threads(usable)

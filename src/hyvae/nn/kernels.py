@@ -15,6 +15,8 @@ import ctypes
 import importlib.util
 import math
 import os
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+
+from hyvae import cores
 
 VARIABLE = "HYVAE_KERNELS"
 # of the functions' arguments: that of _kernels.cpp must be the same
@@ -107,7 +111,28 @@ def _load() -> dict[str, Any]:
     return functions
 
 
+def _shorten_waits(functions: dict[str, Any], threads: int, available: int) -> None:
+    """Let OpenMP's threads sleep soon when they wait, though it is too late to say so in the environment.
+
+    GNU's OpenMP spins next to not at all while it has more threads than there are cores. So some are started that
+    never have anything to do, for as long as the process lives.
+    """
+    some = torch.empty(1 << 18)
+    idle = max(2, available - threads + 2)  # beside torch's own, one more than there are cores
+
+    def hold() -> None:
+        functions["normal"](len(some), 1, 2, some.data_ptr(), idle)
+        started.set()
+        threading.Event().wait()
+
+    started = threading.Event()
+    threading.Thread(target=hold, name="hyvae: shorter waits", daemon=True).start()
+    started.wait()
+
+
 _compiled = _load()
+if _compiled and cores.long_waits and sys.platform == "linux" and torch.get_num_threads() > 1:
+    _shorten_waits(_compiled, torch.get_num_threads(), cores.cores())
 _in_plain_torch: ContextVar[bool] = ContextVar("in_plain_torch", default=False)
 
 
