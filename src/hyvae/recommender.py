@@ -23,6 +23,7 @@ from hyvae.data.joining import joint, merge, transposed, without_users
 from hyvae.errors import ConfigError, DataError, NotFittedError, RunError
 from hyvae.explanation import effects_of_ratings
 from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start
+from hyvae.left_out import LeftOut, excluded_parts, seen_pattern, without_pairs
 from hyvae.models import REGISTRY, RatingModel
 from hyvae.models.base import RatingBlock, update_plan
 from hyvae.models.bias import Bias, BiasConfig
@@ -99,6 +100,7 @@ class Recommender:
         self._history: Ratings | None = None
         self._item_counts: NDArray[np.int64] = np.empty(0, np.int64)
         self._encoded_items: NDArray[np.bool_] = np.empty(0, bool)
+        self._left_out: LeftOut | None = None
         self._uncertainty: Uncertainty | None = None
         # of runs from before there was a distribution: half of a 90 % interval, the same for all
         self._half_width: float | None = None
@@ -117,6 +119,7 @@ class Recommender:
         validation: Ratings | None = None,
         *,
         given: Ratings | None = None,
+        exclude: Ratings | Iterable[Ratings] | None = None,
         start_from: Recommender | None = None,
         seed: int = 0,
         progress: bool | None = None,
@@ -135,6 +138,10 @@ class Recommender:
         given : Ratings, optional
             Ratings of other users (those whom a split by user holds out), from which answers may be given, as if they
             had been folded in. Never learnt from.
+        exclude : Ratings, or several, optional
+            What users have rated besides, such as a test part: lists leave it out, as they leave out `ratings`,
+            `validation` and `given`. Never learnt from. `hyvae.evaluation.evaluate` leaves out `ratings` and
+            `validation` alone.
         start_from : Recommender, optional
             Begin at its weights instead of random ones; see `update`.
         seed : int
@@ -167,6 +174,7 @@ class Recommender:
             raise ConfigError("resume needs a checkpoint to go on from; give checkpoint='…'")
         if start_from is not None:
             self._require_start(start_from, ratings)
+        excluded = excluded_parts(exclude)
         start = None if start_from is None else start_from.fingerprint
         keep = None if checkpoint is None else Checkpointing(Path(checkpoint), checkpoint_every, resume, start)
         started = time.perf_counter()
@@ -200,6 +208,9 @@ class Recommender:
         self._model, self._history, self._item_counts = model, ratings, ratings.item_counts
         self._encoded_items = np.zeros(ratings.n_items, bool)
         self.__dict__.pop("_finder", None)
+        earlier_left_out = [] if start_from is None else list(start_from.left_out)
+        held_out = [] if validation is None else [validation]
+        self._left_out = LeftOut.of(ratings.users, ratings.items, held_out, [*excluded, *earlier_left_out])
         self._floor = Bias(BiasConfig(), ratings.n_users, ratings.n_items, ratings.scale).to(self.device)
         self._floor.finish(rating_block(ratings, device=self.device))
         if given is not None and len(given):
@@ -292,6 +303,12 @@ class Recommender:
     def history(self) -> Ratings:
         """The training ratings, from which known users are answered."""
         return self._fitted[2]
+
+    @property
+    def left_out(self) -> LeftOut:
+        """Pairs beside the history that lists leave out: held-out ratings and what `fit` was told to exclude."""
+        history = self.history
+        return self._left_out or LeftOut.of(history.users, history.items, [], [])
 
     @property
     def item_counts(self) -> NDArray[np.int64]:
@@ -511,7 +528,7 @@ class Recommender:
         if isinstance(who, Mapping):
             return self.fold_in(who).recommend(n, include_seen=include_seen)
         users = known_users(self.history, [who])
-        items, scores = self._lists(users, n, include_seen)
+        items, scores = self._lists(users, n, None if include_seen else self.left_out)
         evidence = None if self._uncertainty is None else self._evidence_of(users, self._uncertainty)
         return self._named(items[0], scores[0], evidence)
 
@@ -523,7 +540,7 @@ class Recommender:
         index = np.flatnonzero(history.user_counts) if users is None else known_users(history, list(users))
         parts = []
         for block in self._blocks_of(index):
-            items, scores = self._lists(block, n, include_seen)
+            items, scores = self._lists(block, n, None if include_seen else self.left_out)
             filled = items >= 0
             parts.append(
                 pl.DataFrame(
@@ -544,15 +561,28 @@ class Recommender:
     def _blocks_of(index: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         return (index[block] for block in user_blocks(len(index), USER_BLOCK))
 
-    def recommend_indices(self, users: NDArray[np.int64], n: int = 10) -> NDArray[np.int64]:
-        """Item indices of the lists of users given by index, seen items left out; (n_users, n), −1 fills up."""
-        blocks = [self._lists(block, n, include_seen=False)[0] for block in self._blocks_of(users)]
+    def recommend_indices(
+        self, users: NDArray[np.int64], n: int = 10, *, targets: Ratings | None = None
+    ) -> NDArray[np.int64]:
+        """Item indices of the lists of users given by index, (n_users, n); −1 fills up.
+
+        Training and validation items are left out, and no others: these are the lists that evaluation looks at.
+
+        Parameters
+        ----------
+        targets : Ratings, optional
+            Pairs that may be on a list all the same: those that are evaluated.
+        """
+        validation = self.left_out.validation
+        left_out = [validation if targets is None else without_pairs(validation, [targets])]
+        blocks = [self._lists(block, n, left_out)[0] for block in self._blocks_of(users)]
         return np.concatenate(blocks) if blocks else np.empty((0, n), np.int64)
 
     @torch.no_grad()
     def _lists(
-        self, users: NDArray[np.int64], n: int, include_seen: bool
+        self, users: NDArray[np.int64], n: int, left_out: Iterable[Ratings] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Lists without the users' histories and those pairs; None leaves nothing out."""
         model, floor, history = self._fitted
         items = np.full((len(users), max(n, 0)), -1, dtype=np.int64)
         scores = np.full(items.shape, np.nan, dtype=np.float32)
@@ -561,7 +591,7 @@ class Recommender:
         for rows, answering in ((~without, model), (without, floor)):
             if rows.any():
                 block = rating_block(history, users[rows], self.device)
-                seen = None if include_seen else block.pattern
+                seen = None if left_out is None else seen_pattern(block.pattern, left_out, users[rows])
                 items[rows], scores[rows] = best_items(
                     answering, answering.encode(block), n, seen, self._item_counts > 0
                 )
@@ -724,6 +754,7 @@ class Recommender:
         clone = copy.copy(self)
         clone.__dict__.pop("_finder", None)
         clone._model, clone._history = moved_model(model, users, items), merged
+        clone._left_out = self.left_out.moved(merged.users, merged.items)
         clone._floor = cast(Bias, moved_model(floor, users, items))
         clone._item_counts = np.zeros(len(merged.items), dtype=np.int64)
         clone._encoded_items = np.zeros(len(merged.items), dtype=bool)
@@ -785,6 +816,7 @@ class Recommender:
         clone = copy.copy(self)
         clone.__dict__.pop("_finder", None)
         clone._history = without_users(history, users)
+        clone._left_out = self.left_out.moved(clone._history.users, clone._history.items)
         kept = Move.between(history.users, clone._history.users)
         items = Move.between(history.items, history.items)
         clone._model = moved_model(model, kept, items)
@@ -873,6 +905,7 @@ class Recommender:
             interval_half_width=self._half_width,
         )
         # a run without histories keeps no rating of anyone, held-out ones included
+        parts = dict(held_out or {}) if history else {}
         write_run(
             Run(
                 config=config,
@@ -880,7 +913,8 @@ class Recommender:
                 history=ratings,
                 item_counts=self._item_counts,
                 encoded_items=self._encoded_items,
-                held_out=dict(held_out or {}) if history else {},
+                held_out=parts,
+                left_out=self.left_out.beside(ratings, parts.values()) if history else {},
                 curves=self.training.rows(),
                 metrics=metrics or {},
                 provenance={**self.provenance, **self.training.outcome(), **(details or {})},
@@ -918,6 +952,9 @@ class Recommender:
             reason = str(error).splitlines()[0]
             raise RunError(f"the run does not fit this version of hyvae, or is damaged: {reason}") from error
         self._history, self._item_counts, self._encoded_items = history, run.item_counts, run.encoded_items
+        pairs = {**run.left_out, **{f"part {name}": part for name, part in run.held_out.items()}}
+        of_validation = [pairs.pop(name) for name in ("validation", "part validation") if name in pairs]
+        self._left_out = LeftOut.of(history.users, history.items, of_validation, pairs.values())
         self._half_width, self.provenance = config.interval_half_width, run.provenance
         self.training = History.from_rows(run.curves, run.provenance)
         return self

@@ -34,6 +34,7 @@ FILES = {
     "vocabulary.parquet",
     "ratings.parquet",
     "split.parquet",
+    "left_out.parquet",
     "curves.parquet",
     "metrics.json",
     "provenance.json",
@@ -77,6 +78,9 @@ class Run:
         Items that training has not seen, whose rows were encoded from ratings that came later.
     held_out : dict of str to Ratings
         ``validation`` and ``test`` ratings, where the run came from a split.
+    left_out : dict of str to Ratings
+        Pairs that lists leave out and that stand neither in `history` nor in `held_out`, by kind: ``validation`` and
+        ``others`` of `hyvae.left_out.LeftOut`.
     curves : list of dict
         A row an epoch.
     metrics, provenance : dict
@@ -88,6 +92,7 @@ class Run:
     item_counts: NDArray[np.int64]
     encoded_items: NDArray[np.bool_]
     held_out: dict[str, Ratings] = field(default_factory=dict)
+    left_out: dict[str, Ratings] = field(default_factory=dict)
     curves: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -144,6 +149,11 @@ def _write_files(run: Run, folder: Path, with_history: bool) -> None:
         parts = [_ratings_table(part).with_columns(pl.lit(name).alias("part")) for name, part in held_out.items()]
         # diagonal: one part may have timestamps where another has none
         pl.concat(parts, how="diagonal").write_parquet(folder / "split.parquet")
+    if run.left_out:
+        tables = [
+            _ratings_table(pairs).with_columns(pl.lit(kind).alias("kind")) for kind, pairs in run.left_out.items()
+        ]
+        pl.concat(tables).drop("rating").write_parquet(folder / "left_out.parquet")
     if run.curves:
         pl.DataFrame(run.curves, infer_schema_length=None).write_parquet(folder / "curves.parquet")
     _write_json(run.metrics, folder / "metrics.json")
@@ -195,7 +205,7 @@ def _read_config(folder: Path) -> StoredConfig:
 
 
 def _read_files(folder: Path, config: StoredConfig) -> Run:
-    vocabulary = pl.read_parquet(folder / "vocabulary.parquet")
+    vocabulary = _read_table(folder / "vocabulary.parquet")
     users, _ = _vocabulary(vocabulary, "user", config.id_types["users"])
     items, titles = _vocabulary(vocabulary, "item", config.id_types["items"])
     empty = Ratings.empty(users, items, config.scale, titles)
@@ -204,13 +214,17 @@ def _read_files(folder: Path, config: StoredConfig) -> Run:
         return empty if table.is_empty() else _ratings(table, empty)
 
     file = folder / "ratings.parquet"
-    history = ratings(pl.read_parquet(file)) if "ratings.parquet" in config.files else empty
+    history = ratings(_read_table(file)) if "ratings.parquet" in config.files else empty
     held_out: dict[str, Ratings] = {}
     if "split.parquet" in config.files:
-        split = pl.read_parquet(folder / "split.parquet")
+        split = _read_table(folder / "split.parquet")
         for name in split["part"].unique(maintain_order=True):
             held_out[name] = ratings(split.filter(pl.col("part") == name))
-    curves = pl.read_parquet(folder / "curves.parquet").to_dicts() if "curves.parquet" in config.files else []
+    left_out: dict[str, Ratings] = {}
+    if "left_out.parquet" in config.files:
+        pairs = _read_table(folder / "left_out.parquet").with_columns(pl.lit(config.scale[0]).alias("rating"))
+        left_out = {str(kind): ratings(pairs.filter(pl.col("kind") == kind)) for kind in pairs["kind"].unique()}
+    curves = _read_table(folder / "curves.parquet").to_dicts() if "curves.parquet" in config.files else []
     of_items = vocabulary.filter(pl.col("kind") == "item")
     # runs from before it was kept: such items were encoded once and for all
     encoded = of_items["encoded"].to_numpy() if "encoded" in of_items.columns else np.zeros(len(of_items), bool)
@@ -221,10 +235,16 @@ def _read_files(folder: Path, config: StoredConfig) -> Run:
         weights=read_tensors(folder / "weights.safetensors")[0],
         history=history,
         held_out=held_out,
+        left_out=left_out,
         curves=curves,
         metrics=_read_json(folder / "metrics.json"),
         provenance=_read_json(folder / "provenance.json"),
     )
+
+
+def _read_table(file: Path) -> pl.DataFrame:
+    # a name is a name, whatever is in it: [ ] * ? are no patterns, and key=value makes no column
+    return pl.read_parquet(file, glob=False, hive_partitioning=False)
 
 
 def _id_type(vocabulary: Vocabulary) -> str:

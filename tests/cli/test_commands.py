@@ -53,6 +53,14 @@ def run_folder(ratings_file: Path) -> Path:
     return out
 
 
+def test_lists_hold_no_rating_of_the_source(run_folder: Path, ratings_file: Path, tmp_path: Path):
+    hyvae("recommend", run_folder, "--all", "-n", 30, "--out", tmp_path / "lists.parquet")
+    lists, source = pl.read_parquet(tmp_path / "lists.parquet"), pl.read_csv(ratings_file)
+    rated = {(f"00{who}", what) for who, what, _ in source.rows()}
+    assert len(lists) > 0
+    assert not {(user, item) for user, _, item, _ in lists.rows()} & rated
+
+
 def test_evaluate_repeats_what_training_measured(run_folder: Path, ratings_file: Path):
     trained = json.loads((run_folder / "metrics.json").read_text())
     assert json.loads(hyvae("evaluate", run_folder, "--json").stdout)["pooled"] == pytest.approx(trained["pooled"])
