@@ -14,7 +14,8 @@ from torch import Tensor
 from hyvae.errors import ConfigError, DataError
 from hyvae.models.base import RatingBlock, RatingModel
 from hyvae.nn.randomness import seeded
-from hyvae.ratings import Id, Ratings, Vocabulary, as_ids
+from hyvae.inputs import as_ids
+from hyvae.ratings import Id, Ratings, Vocabulary, title_array
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,12 @@ def known_users(history: Ratings, users: Sequence[Id]) -> NDArray[np.int64]:
     """
     index = history.users.index(users)
     if (index < 0).any():
-        raise DataError(
-            f"user {users[int((index < 0).argmax())]!r} is not among the {history.n_users:,} known users; "
-            "for someone new, give their ratings instead"
-        )
+        user = users[int((index < 0).argmax())]
+        known = f"user {user!r} is not among the {history.n_users:,} known users"
+        if isinstance(user, str) == history.users.is_integer:
+            kind, given = ("integers", "text") if history.users.is_integer else ("text", "an integer")
+            raise DataError(f"{known}: their ids are {kind}, and {user!r} is {given}; ask with an id of their type")
+        raise DataError(f"{known}; for someone new, give their ratings instead")
     return index
 
 
@@ -128,6 +131,6 @@ def read_columns(history: Ratings, columns: Mapping[Id, Mapping[Id, float]], tit
         items.index(np.repeat(ids, [len(column) for column in columns.values()])),
         [rating for column in columns.values() for rating in column.values()],
         scale=history.scale,
-        titles=np.array([titles.get(id_, str(id_)) for id_ in items.ids.tolist()], dtype=object) if titles else None,
+        titles=title_array(items, titles) if titles else None,
         source="ratings of new items",
     )

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, cast
+from uuid import UUID
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,7 @@ from hyvae.data.joining import joint, merge, transposed, without_users
 from hyvae.errors import ConfigError, DataError, NotFittedError, RunError
 from hyvae.explanation import effects_of_ratings
 from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start
+from hyvae.inputs import as_ids, as_seed
 from hyvae.left_out import LeftOut, excluded_parts, seen_pattern, without_pairs
 from hyvae.models import REGISTRY, RatingModel
 from hyvae.models.base import RatingBlock, update_plan
@@ -30,7 +32,7 @@ from hyvae.models.bias import Bias, BiasConfig
 from hyvae.models.settings import configure
 from hyvae.nn.randomness import seeded
 from hyvae.people import Answering, People, squared_residuals
-from hyvae.ratings import Id, Ratings, Vocabulary, as_ids
+from hyvae.ratings import Id, Ratings, Vocabulary, require_ratings
 from hyvae.runs import Run, RunConfig, provenance, read_run, write_run
 from hyvae.scoring import USER_BLOCK, best_items, predict_pairs, rating_block, user_blocks
 from hyvae.titles import ItemFinder
@@ -167,6 +169,10 @@ class Recommender:
         Interrupted
             Ctrl-C or SIGTERM stopped a training that keeps checkpoints.
         """
+        for part, noun in ((ratings, "ratings"), (validation, "validation"), (given, "given")):
+            if part is not None or noun == "ratings":
+                require_ratings(part, noun)
+        seed = as_seed(seed)
         _require_learnable(ratings)
         if validation is not None and not (validation.users == ratings.users and validation.items == ratings.items):
             raise DataError("validation must share the users and items of the ratings; take both from ratings.split()")
@@ -249,7 +255,7 @@ class Recommender:
                 self.name,
                 self.config,
                 self.plan,
-                seed=seed,
+                seed=as_seed(seed),
                 train=ratings,
                 validation=validation,
                 given=given,
@@ -525,6 +531,7 @@ class Recommender:
         DataError
             Unknown user, item or title, or a rating off the scale.
         """
+        who = _one(who, "recommend", "recommend_table(users)")
         if isinstance(who, Mapping):
             return self.fold_in(who).recommend(n, include_seen=include_seen)
         users = known_users(self.history, [who])
@@ -638,6 +645,7 @@ class Recommender:
         DataError
             Unknown user or item, one without training ratings, or someone with less than two ratings of other items.
         """
+        who = _one(who, "explain", "a loop over users")
         if isinstance(who, Mapping):
             return self.fold_in(who).explain(item, n)
         user = known_users(self.history, [who])
@@ -691,10 +699,18 @@ class Recommender:
 
         Parameters
         ----------
-        ratings : dict of item id or title to rating
+        ratings : dict (or pandas Series) of item id or title to rating
+
+        Raises
+        ------
+        DataError
+            Unknown or repeated items, or a rating off the scale.
         """
+        ratings = _as_mapping(ratings)
+        if not isinstance(ratings, Mapping):
+            raise DataError(f"ratings of a new user must be a dict of item to rating, got {type(ratings).__name__}")
         history = self.history
-        items = self._finder.indices(ratings)
+        items = self._finder.distinct(ratings)
         return FoldedIn(
             self,
             Ratings.from_indices(
@@ -1025,6 +1041,21 @@ class BiasModel(Recommender):
     """Regularised global, user and item effects: the honest floor."""
 
     default_model: ClassVar[str] = "bias"
+
+
+def _as_mapping(who: Any) -> Any:
+    """A pandas Series as a dict; anything else as it is."""
+    return who.to_dict() if type(who).__name__ == "Series" and hasattr(who, "to_dict") else who
+
+
+def _one(who: Any, verb: str, many: str) -> Id | Mapping[Any, float]:
+    """One user, by id or by ratings."""
+    who = _as_mapping(who)
+    if not isinstance(who, str | int | np.integer | UUID | Mapping):
+        raise DataError(
+            f"{verb} answers one user, an id or a dict of ratings, got {type(who).__name__}; for several, use {many}"
+        )
+    return who  # type: ignore[return-value]
 
 
 def _require_learnable(ratings: Ratings) -> None:
