@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hyvae.errors import ConfigError, DataError
+from hyvae.inputs import as_ids
 from hyvae.models.base import RatingBlock, RatingModel
 from hyvae.nn.randomness import seeded
-from hyvae.inputs import as_ids
 from hyvae.ratings import Id, Ratings, Vocabulary, title_array
 
 

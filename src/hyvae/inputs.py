@@ -16,7 +16,7 @@ from hyvae.errors import ConfigError, DataError
 _LARGEST_TIME = 2**63
 
 
-def as_ids(ids: ArrayLike) -> NDArray[Any]:
+def as_ids(ids: ArrayLike | Iterable[Any]) -> NDArray[Any]:
     """Ids as an int64 array, or as an object array of `str`. A `uuid.UUID` becomes its text.
 
     Raises
@@ -166,7 +166,7 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, float | np.floating | np.datetime64) and bool(value != value)
 
 
-def _array(values: ArrayLike, noun: str) -> NDArray[Any]:
+def _array(values: Any, noun: str) -> NDArray[Any]:
     """As an array, whose mask, if it has one, hides nothing."""
     if isinstance(values, np.ma.MaskedArray):
         hidden = np.ma.getmaskarray(values)

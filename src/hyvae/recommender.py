@@ -24,6 +24,7 @@ from hyvae.data.joining import joint, merge, transposed, without_users
 from hyvae.errors import ConfigError, DataError, NotFittedError, RunError
 from hyvae.explanation import effects_of_ratings
 from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start
+from hyvae.files import place_of
 from hyvae.inputs import as_ids, as_seed
 from hyvae.left_out import LeftOut, excluded_parts, seen_pattern, without_pairs
 from hyvae.models import REGISTRY, RatingModel
@@ -182,7 +183,7 @@ class Recommender:
             self._require_start(start_from, ratings)
         excluded = excluded_parts(exclude)
         start = None if start_from is None else start_from.fingerprint
-        keep = None if checkpoint is None else Checkpointing(Path(checkpoint), checkpoint_every, resume, start)
+        keep = None if checkpoint is None else Checkpointing(place_of(checkpoint), checkpoint_every, resume, start)
         started = time.perf_counter()
         model = self._build(ratings.n_users, ratings.n_items, ratings.scale, seed)
         if not model.learns_from_presence:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +18,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from hyvae.errors import RunError
-from hyvae.files import cannot_be_written, replace_folder, staged_folder
+from hyvae.files import cannot_be_written, place_of, replace_folder, staged_folder
 from hyvae.nn import kernels
 from hyvae.ratings import Ratings, Vocabulary
 from hyvae.tensors import read_tensors, write_tensors
+from hyvae.versions import installed
 
 SCHEMA = 1
 CONFIG = "config.json"
@@ -108,25 +108,35 @@ def write_run(run: Run, path: str | Path, *, with_history: bool = True) -> None:
     """
     check_target(path)
     try:
-        target = Path(path).resolve()  # through a link, as any file is written
+        target = place_of(path).resolve()  # through a link, as any file is written
         with staged_folder(target) as staging:
             _write_files(run, staging, with_history)
             replace_folder(staging, target)
     except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
         raise RunError(cannot_be_written(path, error)) from error
+    except TypeError as error:
+        # json, of what a caller gave as metrics or details
+        raise RunError(f"{path} cannot be written: {error}; give text, numbers, lists and dicts alone") from error
 
 
 def check_target(path: str | Path) -> None:
     """Refuse a place where a run must not be written: anything that is there and is not a run, and nothing else.
 
-    Other programs call their files ``config.json`` too, so a run is known by what that file says.
+    Other programs call their files ``config.json`` too, so a run is known by what that file says. A place where nothing
+    can be written is refused too, so that a training need not end to find it out.
 
     Raises
     ------
     RunError
     """
-    target = Path(path)
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+    target = place_of(path)
+    try:
+        with staged_folder(target.resolve()):
+            pass
+        free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    except OSError as error:
+        raise RunError(cannot_be_written(path, error)) from error
+    if free:
         return
     refusal = f"{target} exists and is not a run of hyvae; choose another folder or remove it"
     try:
@@ -173,7 +183,7 @@ def read_run(path: str | Path) -> Run:
     RunError
         Not a run, damaged, or written by a newer hyvae.
     """
-    folder = Path(path)
+    folder = place_of(path)
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder; give the run folder that 'hyvae train … --out' wrote")
     config = _read_config(folder)
@@ -323,7 +333,9 @@ def _sha256(file: Path) -> str:
 
 
 def _write_json(content: dict[str, Any], file: Path) -> None:
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    # half of a character, as in the name of a file that is not UTF-8: JSON has an escape for it
+    file.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -362,7 +374,10 @@ def provenance(
         "seconds": round(seconds, 3),
         "versions": {
             "python": platform.python_version(),
-            **{package: version(package) for package in ("hyvae", "torch", "numpy", "scipy", "polars", "scikit-learn")},
+            **{
+                package: installed(package)
+                for package in ("hyvae", "torch", "numpy", "scipy", "polars", "scikit-learn")
+            },
         },
         "machine": platform.machine(),
     }

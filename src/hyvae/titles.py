@@ -90,7 +90,7 @@ class ItemFinder:
         """
         known: dict[int, Any] = {}
         for name in names:
-            first = known.setdefault(index := self._index(name, hints=True), name)
+            first = known.setdefault(self._index(name, hints=True), name)
             if first is not name:
                 raise DataError(f"{first!r} and {name!r} are the same item; give its rating once")
         return np.array(list(known), dtype=np.int64)
