@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from hyvae.data.joining import joint, merge, transposed, without_users
 from hyvae.errors import ConfigError, DataError, NotFittedError, RunError
 from hyvae.explanation import effects_of_ratings
-from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start
+from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start, warn_of_forgotten
 from hyvae.files import place_of
 from hyvae.inputs import as_ids, as_seed
 from hyvae.left_out import LeftOut, excluded_parts, seen_pattern, without_pairs
@@ -31,6 +31,7 @@ from hyvae.models import REGISTRY, RatingModel
 from hyvae.models.base import RatingBlock, update_plan
 from hyvae.models.bias import Bias, BiasConfig
 from hyvae.models.settings import configure
+from hyvae.nn.precision import single_precision
 from hyvae.nn.randomness import seeded
 from hyvae.people import Answering, People, squared_residuals
 from hyvae.ratings import Id, Ratings, Vocabulary, require_ratings
@@ -151,7 +152,7 @@ class Recommender:
             The same seed gives the same weights, to the bit, with the same versions, threads and processor; on another
             processor, the same up to rounding. What it depends on is in `provenance`.
         progress : bool, optional
-            Show a progress bar; default: on a terminal.
+            Show a progress bar; default: on a terminal. In a notebook say True; the bar needs ipywidgets there.
         checkpoint : path, optional
             File that holds the state of training, replaced every `checkpoint_every` seconds (0: after every optimiser
             step). Ctrl-C and SIGTERM then stop after a step, with a last checkpoint. It stays when training ends.
@@ -218,7 +219,7 @@ class Recommender:
         earlier_left_out = [] if start_from is None else list(start_from.left_out)
         held_out = [] if validation is None else [validation]
         self._left_out = LeftOut.of(ratings.users, ratings.items, held_out, [*excluded, *earlier_left_out])
-        self._floor = Bias(BiasConfig(), ratings.n_users, ratings.n_items, ratings.scale).to(self.device)
+        self._floor = _bias_model(ratings.n_users, ratings).to(self.device)
         self._floor.finish(rating_block(ratings, device=self.device))
         if given is not None and len(given):
             self.__dict__.update(self.with_ratings(given).__dict__)
@@ -240,6 +241,7 @@ class Recommender:
         # ids of another type would match none of the earlier ones, and training begin afresh without a word
         joint(known.users, ratings.users, "user", ratings.source)
         joint(known.items, ratings.items, "item", ratings.source)
+        warn_of_forgotten(known, ratings)
 
     def job(
         self,
@@ -275,7 +277,7 @@ class Recommender:
 
     def _build(self, n_users: int, n_items: int, scale: tuple[float, float], seed: int) -> RatingModel:
         model: Any = REGISTRY[self.name]
-        with seeded(2 * seed):
+        with seeded(2 * seed), single_precision():
             return model(self.config, n_users, n_items, scale).to(self.device)
 
     def _calibrated(self, validation: Ratings | None) -> Uncertainty | None:
@@ -871,6 +873,7 @@ class Recommender:
         ----------
         ratings, validation : Ratings
             Old and new ones together (`hyvae.data.merge`); what was held out must stay so (`hyvae.data.extend_split`).
+            Users who are not among them are forgotten.
         arguments
             Further ones of `fit`.
 
@@ -878,6 +881,11 @@ class Recommender:
         ------
         ConfigError
             The run keeps no histories, or the model cannot be trained further from a run.
+
+        Warns
+        -----
+        DataWarning
+            Known users have no ratings here.
         """
         return self.to_update().fit(ratings, validation, start_from=self, **arguments)
 
@@ -960,7 +968,7 @@ class Recommender:
             settings = {**before, **config.settings, **config.plan}
             self = cls(config.model, preset=config.preset, device=device, **settings)
             self._model = self._build(config.n_users, history.n_items, history.scale, seed=0)
-            self._floor = Bias(BiasConfig(), config.n_users, history.n_items, history.scale).to(device)
+            self._floor = _bias_model(config.n_users, history).to(device)
             for prefix, module in (("model.", self._model), ("floor.", self._floor)):
                 _load_state(module, prefix, run.weights)
             uncertainty = _part(run.weights, "uncertainty.")
@@ -1082,6 +1090,12 @@ def _require_different(ratings: Ratings) -> None:
             "how much anyone liked it (implicit feedback), so no rating can be predicted; to rank instead, train with "
             "model='mult_vae', preset='ranking' (--model mult_vae --preset ranking)"
         )
+
+
+def _bias_model(n_users: int, ratings: Ratings) -> Bias:
+    """A bias model for the items of `ratings`, not fitted yet."""
+    with single_precision():
+        return Bias(BiasConfig(), n_users, ratings.n_items, ratings.scale)
 
 
 def _baseline(floor: Bias, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -55,9 +55,9 @@ class Side:
     def drawn(cls, pattern: SparsePattern, width: int) -> Side:
         """Small random vectors, and no biases."""
         device = pattern.crow.device
-        free, table = (START * torch.randn(n, width, device=device) for n in pattern.shape)
+        free, table = (START * torch.randn(n, width, dtype=torch.float32, device=device) for n in pattern.shape)
         free[:, -1] = table[:, -1] = 0.0
-        return cls(pattern, free, table, torch.ones(2, width, device=device))
+        return cls(pattern, free, table, torch.ones(2, width, dtype=torch.float32, device=device))
 
     @property
     def weight(self) -> Tensor:
