@@ -75,7 +75,7 @@ UNTOUCHED = [103, 106, 160, 250]
 
 
 def test_an_update_without_the_old_ratings_says_whom_it_forgets(model, small_ratings):
-    with pytest.warns(DataWarning, match=r"57 of the 58 users .* are forgotten; to keep them, train on hyvae.data.merge"):
+    with pytest.warns(DataWarning, match=r"57 of the 58 users .* are forgotten; to keep them, train on"):
         model.update(of({100: {100: 5.0, 103: 1.0, 109: 4.0}, 7: {100: 2.0, 103: 4.0}}), seed=3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -133,6 +133,23 @@ def as_seed(seed: Any) -> int:
     return number
 
 
+def as_length(n: Any) -> int:
+    """The length of a list as an integer.
+
+    Raises
+    ------
+    DataError
+        No integer, or below 1.
+    """
+    try:
+        number = operator.index(n)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise DataError(f"the length of a list must be at least 1, got {n!r}")
+    return number
+
+
 def check_text(texts: Sequence[str], noun: str) -> None:
     """Refuse text that no file can hold.
 

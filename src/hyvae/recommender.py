@@ -25,8 +25,9 @@ from hyvae.errors import ConfigError, DataError, NotFittedError, RunError
 from hyvae.explanation import effects_of_ratings
 from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start, warn_of_forgotten
 from hyvae.files import place_of
-from hyvae.inputs import as_ids, as_seed
+from hyvae.inputs import as_ids, as_length, as_seed
 from hyvae.left_out import LeftOut, excluded_parts, seen_pattern, without_pairs
+from hyvae.likeness import directions, most_alike
 from hyvae.models import REGISTRY, RatingModel
 from hyvae.models.base import RatingBlock, update_plan
 from hyvae.models.bias import Bias, BiasConfig
@@ -42,20 +43,43 @@ from hyvae.training import Checkpointing, History, describe_job, epochs_by_held_
 from hyvae.training.progress import TrainingProgress
 from hyvae.uncertainty import Evidence, Uncertainty
 
+# lines of lists that are made together
+_LINES_AT_A_TIME = 1 << 20
+
 #: nominal coverage of the intervals that `predict_table` gives
 INTERVAL_COVERAGE = 0.9
 
 
 class Recommendation(NamedTuple):
-    """One line of a list: an item, its predicted rating (or the score of one that ranks), its title or id, and its sd.
+    """One line of a list.
 
-    That is the standard deviation of the rating; None of a model that was fitted without validation, or ranks.
+    Attributes
+    ----------
+    item : int or str
+        Its id.
+    score : float
+        Its predicted rating, clipped to the scale; of a model that ranks, its score.
+    title : str
+        Its title; its id where it has none.
+    sd : float or None
+        Standard deviation of the rating; None of a model that was fitted without validation, or ranks.
+    unclipped : float or None
+        The score before it was clipped. Lists are in its order, also where all of their scores are the highest rating.
     """
 
     item: Id
     score: float
     title: str
     sd: float | None = None
+    unclipped: float | None = None
+
+
+class SimilarItem(NamedTuple):
+    """An item like another: its id, the cosine of what the model knows of both, its title or id."""
+
+    item: Id
+    similarity: float
+    title: str
 
 
 class Reason(NamedTuple):
@@ -215,7 +239,7 @@ class Recommender:
         self.training.chosen_epochs = chosen
         self._model, self._history, self._item_counts = model, ratings, ratings.item_counts
         self._encoded_items = np.zeros(ratings.n_items, bool)
-        self.__dict__.pop("_finder", None)
+        self._forget_lookups()
         earlier_left_out = [] if start_from is None else list(start_from.left_out)
         held_out = [] if validation is None else [validation]
         self._left_out = LeftOut.of(ratings.users, ratings.items, held_out, [*excluded, *earlier_left_out])
@@ -517,7 +541,13 @@ class Recommender:
     # -- recommending ---------------------------------------------------------------------------------
 
     def recommend(
-        self, who: Id | Mapping[Any, float], n: int = 10, *, include_seen: bool = False
+        self,
+        who: Id | Mapping[Any, float],
+        n: int = 10,
+        *,
+        include_seen: bool = False,
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] = (),
     ) -> list[Recommendation]:
         """The `n` items with the highest predicted rating.
 
@@ -526,8 +556,14 @@ class Recommender:
         who : id, or dict of item id or title to rating
             A user of the training ratings, or the ratings of someone never seen: they are answered at once, by the
             same computation, without retraining.
+        n : int
+            Length of the list; it is shorter where there are not so many items.
         include_seen : bool
             Whether items that the user rated may be on the list.
+        allow : iterable of item ids or titles, optional
+            Only these items.
+        deny : iterable of item ids or titles
+            Not these items.
 
         Raises
         ------
@@ -536,45 +572,87 @@ class Recommender:
         """
         who = _one(who, "recommend", "recommend_table(users)")
         if isinstance(who, Mapping):
-            return self.fold_in(who).recommend(n, include_seen=include_seen)
+            return self.fold_in(who).recommend(n, include_seen=include_seen, allow=allow, deny=deny)
         users = known_users(self.history, [who])
-        items, scores = self._lists(users, n, None if include_seen else self.left_out)
+        among = self.candidates(allow, deny)
+        items, scores = self._lists(users, self._length(n), None if include_seen else self.left_out, among)
         evidence = None if self._uncertainty is None else self._evidence_of(users, self._uncertainty)
         return self._named(items[0], scores[0], evidence)
 
     def recommend_table(
-        self, users: Iterable[Id] | None = None, n: int = 10, *, include_seen: bool = False
+        self,
+        users: Iterable[Id] | None = None,
+        n: int = 10,
+        *,
+        include_seen: bool = False,
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] = (),
     ) -> pl.DataFrame:
-        """Lists for many users (default: everyone), as a table of ``user``, ``rank``, ``item`` and ``score``."""
-        history = self.history
+        """Lists for many users (default: everyone), as a table of ``user``, ``rank``, ``item`` and ``score``.
+
+        Other arguments are those of `recommend`.
+        """
+        return pl.concat(self.recommend_blocks(users, n, include_seen=include_seen, allow=allow, deny=deny))
+
+    def recommend_blocks(
+        self,
+        users: Iterable[Id] | None = None,
+        n: int = 10,
+        *,
+        include_seen: bool = False,
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] = (),
+    ) -> Iterator[pl.DataFrame]:
+        """The table of `recommend_table` in pieces: memory is that of one, however many users there are."""
+        history, n = self.history, self._length(n)
         index = np.flatnonzero(history.user_counts) if users is None else known_users(history, list(users))
-        parts = []
-        for block in self._blocks_of(index):
-            items, scores = self._lists(block, n, None if include_seen else self.left_out)
-            filled = items >= 0
-            parts.append(
-                pl.DataFrame(
-                    {
-                        "user": history.users.ids[np.repeat(block, n).reshape(items.shape)[filled]].tolist(),
-                        "rank": np.tile(np.arange(1, n + 1, dtype=np.int32), (len(block), 1))[filled],
-                        "item": history.items.ids[items[filled]].tolist(),
-                        "score": scores[filled],
-                    },
-                    schema_overrides={"user": _id_type(history.users), "item": _id_type(history.items)},
-                )
-            )
-        if not parts:
+        if not len(index):
             raise DataError("there is no user to recommend to")
-        return pl.concat(parts)
+        among, left_out = self.candidates(allow, deny), None if include_seen else self.left_out
+        for block in self._blocks_of(index, n):
+            items, scores = self._lists(block, n, left_out, among)
+            filled = items >= 0
+            yield pl.DataFrame(
+                {
+                    "user": _id_column(history.users, np.repeat(block, n).reshape(items.shape)[filled]),
+                    "rank": np.tile(np.arange(1, n + 1, dtype=np.int32), (len(block), 1))[filled],
+                    "item": _id_column(history.items, items[filled]),
+                    "score": self._on_scale(scores[filled]),
+                }
+            )
+
+    def _length(self, n: int) -> int:
+        """Of a list: no more than there are items."""
+        return min(as_length(n), self.history.n_items)
+
+    def candidates(self, allow: Iterable[Any] | None = None, deny: Iterable[Any] = ()) -> NDArray[np.bool_]:
+        """Items that may be on a list: those with ratings, of `allow`, and not of `deny`; (n_items,).
+
+        Raises
+        ------
+        DataError
+            Unknown items, or a single name where several are taken.
+        """
+        found = self._item_counts > 0
+        for noun, names in (("allow", allow), ("deny", deny)):
+            if isinstance(names, str | int):
+                raise DataError(f"{noun} takes a list of item ids or titles, got {names!r}")
+        if allow is not None:
+            named = np.zeros(len(found), bool)
+            named[self._finder.indices(allow)] = True
+            found &= named
+        found[self._finder.indices(deny)] = False
+        return found
 
     @staticmethod
-    def _blocks_of(index: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        return (index[block] for block in user_blocks(len(index), USER_BLOCK))
+    def _blocks_of(index: NDArray[np.int64], n: int) -> Iterator[NDArray[np.int64]]:
+        size = max(1, min(USER_BLOCK, _LINES_AT_A_TIME // n))
+        return (index[block] for block in user_blocks(len(index), size))
 
     def recommend_indices(
         self, users: NDArray[np.int64], n: int = 10, *, targets: Ratings | None = None
     ) -> NDArray[np.int64]:
-        """Item indices of the lists of users given by index, (n_users, n); −1 fills up.
+        """Item indices of the lists of users given by index, (n_users, n or all items); −1 fills up.
 
         Training and validation items are left out, and no others: these are the lists that evaluation looks at.
 
@@ -585,16 +663,22 @@ class Recommender:
         """
         validation = self.left_out.validation
         left_out = [validation if targets is None else without_pairs(validation, [targets])]
-        blocks = [self._lists(block, n, left_out)[0] for block in self._blocks_of(users)]
+        n = self._length(n)
+        blocks = [self._lists(block, n, left_out)[0] for block in self._blocks_of(users, n)]
         return np.concatenate(blocks) if blocks else np.empty((0, n), np.int64)
 
     @torch.no_grad()
     def _lists(
-        self, users: NDArray[np.int64], n: int, left_out: Iterable[Ratings] | None
+        self,
+        users: NDArray[np.int64],
+        n: int,
+        left_out: Iterable[Ratings] | None,
+        among: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Lists without the users' histories and those pairs; None leaves nothing out."""
+        """Lists of some items without the users' histories and those pairs; None leaves nothing out. Not clipped."""
+        among = self._item_counts > 0 if among is None else among
         model, floor, history = self._fitted
-        items = np.full((len(users), max(n, 0)), -1, dtype=np.int64)
+        items = np.full((len(users), n), -1, dtype=np.int64)
         scores = np.full(items.shape, np.nan, dtype=np.float32)
         # a model that ranks knows what is popular, where nothing is known of someone's taste
         without = (history.user_counts[users] == 0) & model.predicts_ratings
@@ -602,10 +686,8 @@ class Recommender:
             if rows.any():
                 block = rating_block(history, users[rows], self.device)
                 seen = None if left_out is None else seen_pattern(block.pattern, left_out, users[rows])
-                items[rows], scores[rows] = best_items(
-                    answering, answering.encode(block), n, seen, self._item_counts > 0
-                )
-        return items, self._on_scale(scores)
+                items[rows], scores[rows] = best_items(answering, answering.encode(block), n, seen, among)
+        return items, scores
 
     def _on_scale(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         return scores.clip(*self.history.scale) if self.predicts_ratings else scores
@@ -613,21 +695,42 @@ class Recommender:
     def _named(
         self, items: NDArray[np.int64], scores: NDArray[np.float32], evidence: Evidence | None
     ) -> list[Recommendation]:
-        """The lines of a list of one user, of whom there is evidence."""
-        history = self.history
-        items, scores = items[items >= 0], scores[items >= 0]
+        """The lines of a list of one user, of whom there is evidence; scores are not clipped."""
+        items, unclipped = items[items >= 0], scores[items >= 0]
+        scores = self._on_scale(unclipped)
         sd: list[float | None] = [None] * len(items)
         if self._uncertainty is not None and evidence is not None:
             of_all = evidence.take(np.zeros(len(items), np.int64))
             sd = self._uncertainty.deviation(scores, of_all).tolist()
         return [
-            Recommendation(
-                history.items.ids[item : item + 1].tolist()[0],
-                float(score),
-                str(history.items.ids[item] if history.titles is None else history.titles[item]),
-                deviation,
+            Recommendation(*self._name(item, score), deviation, exact)
+            for item, score, deviation, exact in zip(
+                items.tolist(), scores.tolist(), sd, unclipped.tolist(), strict=True
             )
-            for item, score, deviation in zip(items.tolist(), scores.tolist(), sd, strict=True)
+        ]
+
+    def _name(self, item: int, number: float) -> tuple[Id, float, str]:
+        """Id of an item by index, a number, and its title."""
+        id_ = self.history.items.ids[item : item + 1].tolist()[0]
+        return id_, number, str(id_ if self.history.titles is None else self.history.titles[item])
+
+    def similar_items(self, item: Any, n: int = 10) -> list[SimilarItem]:
+        """The items that the model knows as most like one: the cosine of their rows, from the largest down.
+
+        Parameters
+        ----------
+        item : id or title
+
+        Raises
+        ------
+        DataError
+            Unknown item.
+        """
+        place = int(self._finder.indices([item])[0])
+        found = most_alike(self._directions, self._item_counts > 0, place, self._length(n))
+        return [
+            SimilarItem(*self._name(other, alike))
+            for other, alike in zip(*(column.tolist() for column in found), strict=True)
         ]
 
     def explain(self, who: Id | Mapping[Any, float], item: Any, n: int = 5) -> list[Reason]:
@@ -668,10 +771,9 @@ class Recommender:
         most = effects.abs().argsort(descending=True, stable=True)[:n]
         items = block.pattern.col[places[most]].cpu().numpy()
         return [
-            Reason(line.item, rating, effect, line.title)
-            for line, rating, effect in zip(
-                self._named(items, np.zeros(len(items), np.float32), None),
-                block.values[places[most]].tolist(),
+            Reason(id_, rating, effect, title)
+            for (id_, rating, title), effect in zip(
+                map(self._name, items.tolist(), block.values[places[most]].tolist()),
                 effects[most].tolist(),
                 strict=True,
             )
@@ -771,7 +873,7 @@ class Recommender:
         merged = merge(history, new)
         users, items = Move.between(history.users, merged.users), Move.between(history.items, merged.items)
         clone = copy.copy(self)
-        clone.__dict__.pop("_finder", None)
+        clone._forget_lookups()
         clone._model, clone._history = moved_model(model, users, items), merged
         clone._left_out = self.left_out.moved(merged.users, merged.items)
         clone._floor = cast(Bias, moved_model(floor, users, items))
@@ -833,7 +935,7 @@ class Recommender:
         if len(np.unique(gone)) == history.n_users:
             raise DataError("nobody would be left; remove the run instead")
         clone = copy.copy(self)
-        clone.__dict__.pop("_finder", None)
+        clone._forget_lookups()
         clone._history = without_users(history, users)
         clone._left_out = self.left_out.moved(clone._history.users, clone._history.items)
         kept = Move.between(history.users, clone._history.users)
@@ -888,6 +990,15 @@ class Recommender:
             Known users have no ratings here.
         """
         return self.to_update().fit(ratings, validation, start_from=self, **arguments)
+
+    def _forget_lookups(self) -> None:
+        """What was worked out of the items that are known."""
+        for name in ("_finder", "_directions"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def _directions(self) -> NDArray[np.float32]:
+        return directions(self.model.item_rows)
 
     @cached_property
     def _finder(self) -> ItemFinder:
@@ -1034,10 +1145,18 @@ class FoldedIn:
         own = self._people.evidence()
         return None if own is None else own.take(np.zeros(n, np.int64))
 
-    def recommend(self, n: int = 10, *, include_seen: bool = False) -> list[Recommendation]:
-        """The `n` items with the highest predicted rating."""
-        items, scores = self._people.best(n, include_seen=include_seen)
-        return self.recommender._named(items[0], self.recommender._on_scale(scores[0]), self._evidence(1))
+    def recommend(
+        self,
+        n: int = 10,
+        *,
+        include_seen: bool = False,
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] = (),
+    ) -> list[Recommendation]:
+        """The `n` items with the highest predicted rating; arguments are those of `Recommender.recommend`."""
+        among = self.recommender.candidates(allow, deny)
+        items, scores = self._people.best(self.recommender._length(n), include_seen=include_seen, among=among)
+        return self.recommender._named(items[0], scores[0], self._evidence(1))
 
 
 class HyVAE(Recommender):
@@ -1133,8 +1252,9 @@ def _part(weights: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.T
 
 
 def _by_level(uncertainty: Uncertainty, share: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    return {f"{level:g}": share[:, place] for place, level in enumerate(uncertainty.levels.tolist())}
+    return {name: share[:, place] for place, name in enumerate(uncertainty.level_names)}
 
 
-def _id_type(vocabulary: Vocabulary) -> type[pl.DataType]:
-    return pl.Int64 if vocabulary.is_integer else pl.String
+def _id_column(vocabulary: Vocabulary, index: NDArray[np.int64]) -> pl.Series:
+    ids = vocabulary.ids[index]
+    return pl.Series(ids) if vocabulary.is_integer else pl.Series(ids.tolist(), dtype=pl.String)

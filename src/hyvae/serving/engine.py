@@ -343,7 +343,7 @@ class Engine:
 
     @cached_property
     def _levels(self) -> list[str]:
-        return [f"{level:g}" for level in self.recommender.uncertainty.levels.tolist()]
+        return self.recommender.uncertainty.level_names
 
     def _branches(self, people: People, row: int, items: NDArray[np.int64]) -> list[schemas.Branches]:
         parts = people.score_parts(row, items)
