@@ -102,16 +102,16 @@ class TestScores:
         """Someone who likes everything, and items that most people like."""
         rng = np.random.default_rng(0)
         users, items = np.divmod(rng.choice(40 * 30, 600, replace=False), 30)
-        liked = 3.0 + np.linspace(2, -1, 40)[users] + np.linspace(1, -1, 30)[items]
+        liked = 3.0 + np.linspace(3, -3, 40)[users] + np.linspace(1, -1, 30)[items]
         values = np.clip(np.round(liked + 0.1 * rng.normal(size=600)), 1, 5)
         return BiasModel().fit(Ratings.from_arrays(users, items, values, scale=(1, 5)))
 
     def test_lists_of_nothing_but_the_highest_rating_tell_their_order(self, generous):
-        lines = generous.recommend(0, n=5)
-        assert [line.score for line in lines] == [5.0] * 5
+        lines = generous.recommend(0, n=3)
+        assert [line.score for line in lines] == [5.0] * 3
         unclipped = [line.unclipped for line in lines]
         assert unclipped == sorted(unclipped, reverse=True)
-        assert len(set(unclipped)) == 5
+        assert len(set(unclipped)) == 3
         assert min(unclipped) > 5.0
 
     def test_within_the_scale_nothing_is_clipped(self, model):
