@@ -107,7 +107,7 @@ class TestScores:
         return BiasModel().fit(Ratings.from_arrays(users, items, values, scale=(1, 5)))
 
     def test_lists_of_nothing_but_the_highest_rating_tell_their_order(self, generous):
-        lines = generous.recommend(0, n=3)
+        lines = generous.recommend(0, n=3, include_seen=True)
         assert [line.score for line in lines] == [5.0] * 3
         unclipped = [line.unclipped for line in lines]
         assert unclipped == sorted(unclipped, reverse=True)
