@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import re
 import shlex
 import signal
 import sys
+import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from hyvae.cli import answering, compare, data, demo, diagnose, doctor, export, folding, paper, report, serve, training
-from hyvae.cli.output import stderr
+from hyvae.cli import (
+    answering,
+    compare,
+    data,
+    demo,
+    diagnose,
+    doctor,
+    export,
+    folding,
+    lists,
+    paper,
+    report,
+    serve,
+    training,
+)
+from hyvae.cli.output import say, stderr
 from hyvae.errors import DataWarning, HyvaeError, Interrupted
+from hyvae.files import place_of
+from hyvae.wording import command_line
 
 
 class _Commands(TyperGroup):
@@ -24,8 +45,30 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            _say("stopped")
+            say("stopped")
             sys.exit(128 + signal.SIGINT)
+
+
+def _add(command: Callable[..., None]) -> None:
+    """Add a command: what its docstring says of it, its examples below, and ``~`` in its paths."""
+    signature = inspect.signature(command, eval_str=True)
+
+    @functools.wraps(command)
+    def called(**arguments: Any) -> None:
+        command(**{name: place_of(value) if isinstance(value, Path) else value for name, value in arguments.items()})
+
+    changed: Any = called
+    changed.__signature__ = signature
+    changed.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()} | {"return": None}
+    said, examples = described(command.__doc__ or "")
+    app.command(help=said, epilog=examples)(called)
+
+
+def described(docstring: str) -> tuple[str, str]:
+    """What a command does, and its examples, of a docstring in the form of numpydoc."""
+    said, *examples = re.split(r"^Examples?(?::|\n-+)\n", inspect.cleandoc(docstring), maxsplit=1, flags=re.MULTILINE)
+    lines = [line.strip() for line in "".join(examples).splitlines() if line.strip()]
+    return said.strip(), "\n\n".join([f"Example{'s' * (len(lines) > 1)}:", *lines]) if lines else ""
 
 
 app = typer.Typer(
@@ -37,22 +80,26 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog="Add --debug to any command for the full traceback of an error.",
 )
-app.command()(demo.demo)
+_add(demo.demo)
 app.add_typer(data.app, name="data")
-app.command()(training.train)
-app.command()(answering.evaluate)
-app.command()(answering.predict)
-app.command()(answering.recommend)
-app.command()(answering.explain)
-app.command()(compare.compare)
-app.command()(paper.paper)
-app.command()(diagnose.diagnose)
-app.command()(report.report)
-app.command()(export.export)
-app.command()(folding.fold_in)
-app.command()(folding.forget)
-app.command()(serve.serve)
-app.command()(doctor.doctor)
+for _command in (
+    training.train,
+    answering.evaluate,
+    answering.predict,
+    lists.recommend,
+    lists.similar,
+    answering.explain,
+    compare.compare,
+    paper.paper,
+    diagnose.diagnose,
+    report.report,
+    export.export,
+    folding.fold_in,
+    folding.forget,
+    serve.serve,
+    doctor.doctor,
+):
+    _add(_command)
 
 
 def main() -> None:
@@ -64,32 +111,33 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     warnings.showwarning = _show_warning
     try:
-        app(arguments, prog_name="hyvae")
+        with command_line():
+            app(arguments, prog_name="hyvae")
     except Interrupted as stop:
-        _say(f"stopped at step {stop.step} of {stop.steps}; go on with: {_resuming_command()}")
+        say(f"stopped at step {stop.step} of {stop.steps}; go on with: {_resuming_command()}")
         sys.exit(128 + stop.signal)
     except HyvaeError as error:
         if debug:
-            raise
-        _say(f"error: {error}")
+            _print_traceback()
+        say(f"error: {error}")
         sys.exit(1)
     except Exception as error:
         if debug:
-            raise
-        _say(f"error: unexpected {type(error).__name__}: {error}; run again with --debug and report it")
+            _print_traceback()
+        say(f"error: unexpected {type(error).__name__}: {error}; run again with --debug and report it")
         sys.exit(1)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     # rows left out, or merged: the place in the code says nothing to a user
     if issubclass(category, DataWarning):
-        _say(f"note: {message}")
+        say(f"note: {message}")
     else:
-        _say(warnings.formatwarning(message, category, *where[:3]).rstrip())
+        say(warnings.formatwarning(message, category, *where[:3]).rstrip())
 
 
-def _say(line: str) -> None:
-    stderr.print(line, markup=False, highlight=False, soft_wrap=True)
+def _print_traceback() -> None:
+    stderr.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
 
 
 def _resuming_command() -> str:
