@@ -28,7 +28,8 @@ class LeftOut(NamedTuple):
     validation : Ratings
         Pairs of the validation part.
     others : Ratings
-        Pairs of the test part, those named by ``exclude=``, and those that an earlier run left out.
+        Pairs of the test part, those named by ``exclude=``, those without a rating, and those that an earlier run left
+        out.
     """
 
     validation: Ratings
@@ -39,9 +40,10 @@ class LeftOut(NamedTuple):
         """Collect pairs in one pair of vocabularies; pairs of an unknown user or item are dropped."""
         return cls(pairs_of(validation, users, items), pairs_of(others, users, items))
 
-    def moved(self, users: Vocabulary, items: Vocabulary) -> Self:
-        """The same pairs in other vocabularies."""
-        return type(self).of(users, items, [self.validation], [self.others])
+    def moved(self, history: Ratings) -> Self:
+        """The same pairs in the vocabularies of another history, and those that it has without a rating."""
+        others = [self.others, unrated_pairs(history)]
+        return type(self).of(history.users, history.items, [self.validation], others)
 
     def of_user(self, user: int) -> NDArray[np.int64]:
         """Items of the user with index `user`, ascending."""
@@ -49,7 +51,7 @@ class LeftOut(NamedTuple):
 
     def beside(self, history: Ratings, held_out: Iterable[Ratings]) -> dict[str, Ratings]:
         """The pairs of each kind that stand neither in the history nor in the held-out parts: what a run must add."""
-        stored = [history, *held_out]
+        stored = [history, unrated_pairs(history), *held_out]
         rest = {name: without_pairs(pairs, stored) for name, pairs in self._asdict().items()}
         return {name: pairs for name, pairs in rest.items() if len(pairs)}
 
@@ -77,6 +79,15 @@ def pairs_of(parts: Iterable[Ratings], users: Vocabulary, items: Vocabulary) -> 
     moved = [reindexed(part, users, items) for part in parts if len(part)]
     keys = np.unique(np.concatenate([np.empty(0, np.int64), *map(_keys, moved)]))
     return _from_keys(keys, users, items)
+
+
+def unrated_pairs(ratings: Ratings) -> Ratings:
+    """Pairs of who took what without a rating, where a source tells of such."""
+    pairs = getattr(ratings, "unrated", None)
+    keys = np.empty(0, np.int64)
+    if pairs is not None:
+        keys = np.unique(pairs[:, 0].astype(np.int64) * ratings.n_items + pairs[:, 1])
+    return _from_keys(keys, ratings.users, ratings.items)
 
 
 def without_pairs(pairs: Ratings, parts: Iterable[Ratings]) -> Ratings:

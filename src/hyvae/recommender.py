@@ -26,7 +26,7 @@ from hyvae.explanation import effects_of_ratings
 from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start, warn_of_forgotten
 from hyvae.files import place_of
 from hyvae.inputs import as_ids, as_length, as_seed
-from hyvae.left_out import LeftOut, excluded_parts, seen_pattern, without_pairs
+from hyvae.left_out import LeftOut, excluded_parts, seen_pattern, unrated_pairs, without_pairs
 from hyvae.likeness import directions, most_alike
 from hyvae.models import REGISTRY, RatingModel
 from hyvae.models.base import RatingBlock, update_plan
@@ -42,6 +42,7 @@ from hyvae.titles import ItemFinder
 from hyvae.training import Checkpointing, History, describe_job, epochs_by_held_out, job_hash, train
 from hyvae.training.progress import TrainingProgress
 from hyvae.uncertainty import Evidence, Uncertainty
+from hyvae.wording import say
 
 # lines of lists that are made together
 _LINES_AT_A_TIME = 1 << 20
@@ -242,7 +243,9 @@ class Recommender:
         self._forget_lookups()
         earlier_left_out = [] if start_from is None else list(start_from.left_out)
         held_out = [] if validation is None else [validation]
-        self._left_out = LeftOut.of(ratings.users, ratings.items, held_out, [*excluded, *earlier_left_out])
+        self._left_out = LeftOut.of(
+            ratings.users, ratings.items, held_out, [*excluded, unrated_pairs(ratings), *earlier_left_out]
+        )
         self._floor = _bias_model(ratings.n_users, ratings).to(self.device)
         self._floor.finish(rating_block(ratings, device=self.device))
         if given is not None and len(given):
@@ -374,9 +377,9 @@ class Recommender:
             It does.
         """
         if not self.predicts_ratings:
+            other = say("likelihood='gaussian'", "--set likelihood=gaussian")
             raise ConfigError(
-                f"{self.name}, as it is set, ranks items and predicts no ratings: ask it for lists, or train with "
-                "likelihood='gaussian'"
+                f"{self.name}, as it is set, ranks items and predicts no ratings: ask it for lists, or train with {other}"
             )
 
     def predict(self, users: ArrayLike, items: ArrayLike) -> NDArray[np.float32]:
@@ -458,9 +461,8 @@ class Recommender:
             There were none.
         """
         if self._uncertainty is None:
-            raise ConfigError(
-                "nothing is known of how sure predictions are: fit with validation ratings (train with a split)"
-            )
+            mend = say("fit with validation ratings", "train with a split")
+            raise ConfigError(f"nothing is known of how sure predictions are: {mend}")
         return self._uncertainty
 
     def evidence(self, pairs: Ratings) -> Evidence:
@@ -875,7 +877,7 @@ class Recommender:
         clone = copy.copy(self)
         clone._forget_lookups()
         clone._model, clone._history = moved_model(model, users, items), merged
-        clone._left_out = self.left_out.moved(merged.users, merged.items)
+        clone._left_out = self.left_out.moved(merged)
         clone._floor = cast(Bias, moved_model(floor, users, items))
         clone._item_counts = np.zeros(len(merged.items), dtype=np.int64)
         clone._encoded_items = np.zeros(len(merged.items), dtype=bool)
@@ -937,7 +939,7 @@ class Recommender:
         clone = copy.copy(self)
         clone._forget_lookups()
         clone._history = without_users(history, users)
-        clone._left_out = self.left_out.moved(clone._history.users, clone._history.items)
+        clone._left_out = self.left_out.moved(clone._history)
         kept = Move.between(history.users, clone._history.users)
         items = Move.between(history.items, history.items)
         clone._model = moved_model(model, kept, items)
@@ -1090,7 +1092,9 @@ class Recommender:
         self._history, self._item_counts, self._encoded_items = history, run.item_counts, run.encoded_items
         pairs = {**run.left_out, **{f"part {name}": part for name, part in run.held_out.items()}}
         of_validation = [pairs.pop(name) for name in ("validation", "part validation") if name in pairs]
-        self._left_out = LeftOut.of(history.users, history.items, of_validation, pairs.values())
+        self._left_out = LeftOut.of(
+            history.users, history.items, of_validation, [*pairs.values(), unrated_pairs(history)]
+        )
         self._half_width, self.provenance = config.interval_half_width, run.provenance
         self.training = History.from_rows(run.curves, run.provenance)
         return self
@@ -1195,19 +1199,21 @@ def _require_learnable(ratings: Ratings) -> None:
         ("item", ratings.item_counts, ratings.items.ids),
     ):
         if np.count_nonzero(counts) == 1:
+            column = say(f"{noun}=…", f"--{noun}-column")
             raise DataError(
                 f"{ratings.source}: all {len(ratings):,} ratings are of one {noun}, {ids[counts > 0].tolist()[0]!r}; "
-                f"give ratings of several {noun}s, or name another {noun} column ({noun}=…, --{noun}-column)"
+                f"give ratings of several {noun}s, or name another {noun} column ({column})"
             )
 
 
 def _require_different(ratings: Ratings) -> None:
     """Refuse implicit feedback where ratings are to be predicted."""
     if len(ratings) > 1 and (ratings.values == ratings.values[0]).all():
+        ranking = say("model='mult_vae', preset='ranking'", "--model mult_vae --preset ranking")
         raise DataError(
             f"{ratings.source}: all {len(ratings):,} ratings are {ratings.values[0]:g}: they tell who took what, not "
             "how much anyone liked it (implicit feedback), so no rating can be predicted; to rank instead, train with "
-            "model='mult_vae', preset='ranking' (--model mult_vae --preset ranking)"
+            f"{ranking}"
         )
 
 
@@ -1231,7 +1237,8 @@ def _check_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {device!r} is not available on this machine; use device='cpu'") from error
+        other = say("device='cpu'", "--device cpu")
+        raise ConfigError(f"device {device!r} is not available on this machine; use {other}") from error
 
 
 def _load_state(module: RatingModel, prefix: str, weights: Mapping[str, torch.Tensor]) -> None:

@@ -23,6 +23,7 @@ from hyvae.nn import kernels
 from hyvae.ratings import Ratings, Vocabulary
 from hyvae.tensors import read_tensors, write_tensors
 from hyvae.versions import installed
+from hyvae.wording import say
 
 SCHEMA = 1
 CONFIG = "config.json"
@@ -185,7 +186,8 @@ def read_run(path: str | Path) -> Run:
     """
     folder = place_of(path)
     if not folder.is_dir():
-        raise RunError(f"{folder} is not a folder; give the run folder that 'hyvae train … --out' wrote")
+        writer = say("Recommender.save", "'hyvae train … --out'")
+        raise RunError(f"{folder} is not a folder; give the run folder that {writer} wrote")
     config = _read_config(folder)
     for name, digest in config.files.items():
         file = folder / name
