@@ -379,7 +379,8 @@ class Recommender:
         if not self.predicts_ratings:
             other = say("likelihood='gaussian'", "--set likelihood=gaussian")
             raise ConfigError(
-                f"{self.name}, as it is set, ranks items and predicts no ratings: ask it for lists, or train with {other}"
+                f"{self.name}, as it is set, ranks items and predicts no ratings: ask it for lists, or train with "
+                f"{other}"
             )
 
     def predict(self, users: ArrayLike, items: ArrayLike) -> NDArray[np.float32]:
