@@ -22,6 +22,10 @@ _PLAIN = {
 }
 
 
+#: name of the way to encode that writes plainer characters, where an encoding has not the right ones
+PLAINER = "hyvae.plainer"
+
+
 def visible(text: str) -> str:
     r"""The text with an escape, such as ``\x1b``, for each character that a terminal would obey."""
     return _UNSAFE.sub(lambda found: _escape(found[0]), text)
@@ -47,7 +51,7 @@ def _plainer(error: UnicodeError) -> tuple[str, int]:
     return "".join(_PLAIN.get(one, "?") for one in error.object[error.start : error.end]), error.end
 
 
-codecs.register_error("hyvae.plainer", _plainer)
+codecs.register_error(PLAINER, _plainer)
 
 
 class Stream:
@@ -76,7 +80,7 @@ class Stream:
         """Write text, with plainer characters where the encoding has not those."""
         target = self._target
         if target is not None:
-            target.write(text.encode(self.encoding, "hyvae.plainer").decode(self.encoding))
+            target.write(text.encode(self.encoding, PLAINER).decode(self.encoding))
         return len(text)
 
     def flush(self) -> None:

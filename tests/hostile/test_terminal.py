@@ -88,7 +88,7 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252", "ascii"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_no_command_passes_on_what_a_terminal_obeys(folder, monkeypatch, command, encoding):
     monkeypatch.chdir(folder)
@@ -106,6 +106,25 @@ def test_no_command_passes_on_what_a_terminal_obeys(folder, monkeypatch, command
 def test_to_a_program_the_text_is_what_it_was(folder):
     lists = json.loads(run("recommend", folder / "run", "--user", USER, "--include-seen", "--json")[1])
     assert {line["title"] for line in lists} == set(TITLES)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize("arguments", [["train", "--help"], ["recommend", "--usr", "Amélie …"], ["--help"]])
+def test_help_and_usage_need_no_utf8(arguments, encoding):
+    code, out, err = run(*arguments, encoding=encoding)
+    assert code == (0 if "--help" in arguments else 2)
+    assert "hyvae" in out + err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["similar", "run", "\udcff"], ["data", "describe", "\udcff.csv"], ["train", "movielens-small", "--out", "\udcff"]],
+)
+def test_arguments_that_are_not_utf8_are_one_line(folder, monkeypatch, arguments):
+    monkeypatch.chdir(folder)
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "is not UTF-8" in err
 
 
 class TestFormulas:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-import re
+import io
 import shlex
 import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +29,10 @@ from hyvae.cli import (
     serve,
     training,
 )
+from hyvae.cli.commands import add
 from hyvae.cli.output import say, stderr
 from hyvae.errors import DataWarning, HyvaeError, Interrupted
-from hyvae.files import place_of
+from hyvae.terminal import PLAINER
 from hyvae.wording import command_line
 
 
@@ -49,28 +47,6 @@ class _Commands(TyperGroup):
             sys.exit(128 + signal.SIGINT)
 
 
-def _add(command: Callable[..., None]) -> None:
-    """Add a command: what its docstring says of it, its examples below, and ``~`` in its paths."""
-    signature = inspect.signature(command, eval_str=True)
-
-    @functools.wraps(command)
-    def called(**arguments: Any) -> None:
-        command(**{name: place_of(value) if isinstance(value, Path) else value for name, value in arguments.items()})
-
-    changed: Any = called
-    changed.__signature__ = signature
-    changed.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()} | {"return": None}
-    said, examples = described(command.__doc__ or "")
-    app.command(help=said, epilog=examples)(called)
-
-
-def described(docstring: str) -> tuple[str, str]:
-    """What a command does, and its examples, of a docstring in the form of numpydoc."""
-    said, *examples = re.split(r"^Examples?(?::|\n-+)\n", inspect.cleandoc(docstring), maxsplit=1, flags=re.MULTILINE)
-    lines = [line.strip() for line in "".join(examples).splitlines() if line.strip()]
-    return said.strip(), "\n\n".join([f"Example{'s' * (len(lines) > 1)}:", *lines]) if lines else ""
-
-
 app = typer.Typer(
     cls=_Commands,
     name="hyvae",
@@ -80,7 +56,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog="Add --debug to any command for the full traceback of an error.",
 )
-_add(demo.demo)
+add(app, demo.demo)
 app.add_typer(data.app, name="data")
 for _command in (
     training.train,
@@ -99,7 +75,7 @@ for _command in (
     serve.serve,
     doctor.doctor,
 ):
-    _add(_command)
+    add(app, _command)
 
 
 def main() -> None:
@@ -110,9 +86,16 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):
+        # what Typer and Python print themselves
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=PLAINER)
     try:
         with command_line():
             app(arguments, prog_name="hyvae")
+    except KeyboardInterrupt:
+        say("stopped")
+        sys.exit(128 + signal.SIGINT)
     except Interrupted as stop:
         say(f"stopped at step {stop.step} of {stop.steps}; go on with: {_resuming_command()}")
         sys.exit(128 + stop.signal)
