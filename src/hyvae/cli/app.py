@@ -30,7 +30,7 @@ from hyvae.cli import (
     training,
 )
 from hyvae.cli.commands import add
-from hyvae.cli.output import say, stderr
+from hyvae.cli.output import note, say, stderr
 from hyvae.errors import DataWarning, HyvaeError, Interrupted
 from hyvae.terminal import PLAINER
 from hyvae.wording import command_line
@@ -114,9 +114,14 @@ def main() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     # rows left out, or merged: the place in the code says nothing to a user
     if issubclass(category, DataWarning):
-        say(f"note: {message}")
+        note(str(message))
     else:
-        say(warnings.formatwarning(message, category, *where[:3]).rstrip())
+        stderr.print(
+            warnings.formatwarning(message, category, *where[:3]).rstrip(),
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _print_traceback() -> None:

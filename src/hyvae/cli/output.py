@@ -59,12 +59,12 @@ class _Notes(logging.Handler):
 
 
 def note(line: str) -> None:
-    """Tell a person something beside the answer."""
-    say(f"note: {line}")
+    """Tell a person something beside the answer; it may have several lines."""
+    stderr.print(f"note: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def say(line: str) -> None:
-    """Print one line on standard error."""
+    """Print one line on standard error, whatever is in it."""
     stderr.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
 
 
