@@ -17,7 +17,6 @@ from hyvae.data.joining import reindexed
 from hyvae.errors import DataError
 from hyvae.nn.sparse import SparsePattern
 from hyvae.ratings import Ratings, Vocabulary
-from hyvae.scoring import rating_block
 
 
 class LeftOut(NamedTuple):
@@ -108,19 +107,17 @@ def seen_pattern(pattern: SparsePattern, left_out: Iterable[Ratings], users: NDA
     users : (n,) int array
         Their indices.
     """
-    device = str(pattern.crow.device)
-    found = _matrix(pattern)
-    more = [rating_block(pairs, users, device).pattern for pairs in left_out if len(pairs)]
-    if not any(len(each.col) for each in more):
+    more = [_matrix(pairs.indptr, pairs.indices, pairs.n_items)[users] for pairs in left_out if len(pairs)]
+    if not any(each.nnz for each in more):
         return pattern
+    found = _matrix(pattern.crow.cpu().numpy(), pattern.col.cpu().numpy(), pattern.shape[1])
     for each in more:
-        found = found + _matrix(each)
-    return SparsePattern.from_numpy(found.indptr.astype(np.int64), found.indices, pattern.shape[1], device)
+        found = found + each
+    return SparsePattern.from_numpy(found.indptr, found.indices, pattern.shape[1], pattern.crow.device)
 
 
-def _matrix(pattern: SparsePattern) -> sparse.csr_array:
-    col = pattern.col.cpu().numpy()
-    return sparse.csr_array((np.ones(len(col), bool), col, pattern.crow.cpu().numpy()), shape=pattern.shape)
+def _matrix(indptr: NDArray[np.int64], indices: NDArray[np.int32], n_items: int) -> sparse.csr_array:
+    return sparse.csr_array((np.ones(len(indices), bool), indices, indptr), shape=(len(indptr) - 1, n_items))
 
 
 def _keys(ratings: Ratings) -> NDArray[np.int64]:
