@@ -295,17 +295,11 @@ class Ratings:
         lengths = (len(user_array), len(item_array), len(np.asarray(ratings)))
         if len(set(lengths)) > 1:
             raise DataError("users, items and ratings differ in length: {}, {}, {}".format(*lengths))
-<<<<<<< HEAD
-        if timestamps is not None and len(np.asarray(timestamps)) != lengths[0]:
-            raise DataError(f"timestamps and ratings differ in length: {len(np.asarray(timestamps))}, {lengths[0]}")
-        users = check_ids(Vocabulary.of(user_array), "user id", "arrays")
-        items = check_ids(Vocabulary.of(item_array), "item id", "arrays")
-=======
         times = None if timestamps is None else as_seconds(timestamps, "timestamps")
         if times is not None and len(times) != lengths[0]:
             raise DataError(f"timestamps and ratings differ in length: {len(times)}, {lengths[0]}")
-        users, items = Vocabulary.of(user_array), Vocabulary.of(item_array)
->>>>>>> e91d16e (What Ratings are made of is checked when they are made)
+        users = check_ids(Vocabulary.of(user_array), "user id", "arrays")
+        items = check_ids(Vocabulary.of(item_array), "item id", "arrays")
         return cls.from_indices(
             users,
             items,
