@@ -68,6 +68,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     frame.select("user", "item", pl.lit(1).alias("rating")).write_csv("ones.csv")
     for name, text in (
         ("odd.csv", "who,what,points\nJo,x,3\nAnn,y,4\n"),
+        ("anime.csv", "user_id,anime_id,rating\n1,20,-1\n1,24,8\n2,24,7\n2,31,-1\n2,20,9\n"),
         ("bad.csv", "user,item,rating\n007,A1,4\n12,A2,five\n12,A3,\n7,A1,5\n"),
         ("twice.csv", "user,item,rating\n1,2,4\n1,2,5\n2,2,3\n"),
         ("pairs.csv", "user,item\n1,318\n99999,318\n1,424242\n"),

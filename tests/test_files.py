@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hyvae import BiasModel, Recommender, files
-from hyvae.files import cannot_be_written, replace_folder, staged_folder, written_whole
+from hyvae.files import cannot_be_written, held, replace_folder, staged_folder, written_whole
 
 
 def names(folder):
@@ -62,7 +62,7 @@ class TestFile:
     def test_a_second_writer_is_refused_and_harms_nothing(self, tmp_path):
         with written_whole(tmp_path / "file") as part:
             part.write_text("first")
-            with pytest.raises(OSError, match="another process is writing it"):
+            with pytest.raises(OSError, match="another training or command is writing it"):
                 write(tmp_path / "file", "second")
         assert (tmp_path / "file").read_text() == "first"
 
@@ -145,6 +145,96 @@ class TestFolder:
         assert not missing
 
 
+@pytest.mark.skipif(files.fcntl is None, reason="no locks on this system")
+class TestHeld:
+    HOLDER = (
+        "import sys, time; from pathlib import Path; from hyvae.files import held\n"
+        "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    )
+
+    def test_a_second_one_is_refused_by_whatever_name_until_the_first_ends(self, tmp_path):
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to("real")
+        with held(tmp_path / "real"):
+            for name in ("real", "link", "real/../real"):
+                with pytest.raises(OSError, match="another training or command") as refused, held(tmp_path / name):
+                    pass
+                assert refused.value.errno == errno.EBUSY
+        with held(tmp_path / "link"):
+            pass
+        assert names(tmp_path) == ["link", "real"]
+
+    def test_other_places_are_free_and_parents_are_made(self, tmp_path):
+        with held(tmp_path / "a" / "run"), held(tmp_path / "a" / "run2"):
+            assert names(tmp_path / "a") == [".run.lock", ".run2.lock"]
+        assert names(tmp_path) == []
+
+    def test_folders_with_something_in_them_stay(self, tmp_path):
+        with held(tmp_path / "a" / "b" / "run"):
+            (tmp_path / "a" / "b" / "run").touch()
+        assert names(tmp_path / "a" / "b") == ["run"]
+
+    def test_it_ends_with_an_error(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt), held(tmp_path / "run"):
+            raise KeyboardInterrupt
+        assert names(tmp_path) == []
+
+    def test_who_opened_the_lock_before_it_was_removed_does_not_hold_it(self, tmp_path, monkeypatch):
+        lock, open_ = files._lock, []
+
+        def removed_in_between(descriptor):
+            if not open_:
+                (tmp_path / ".run.lock").unlink()
+            open_.append(descriptor)
+            return lock(descriptor)
+
+        monkeypatch.setattr(files, "_lock", removed_in_between)
+        with held(tmp_path / "run"):
+            assert len(open_) == 2
+            assert os.path.samestat(os.fstat(open_[1]), (tmp_path / ".run.lock").stat())
+
+    @pytest.mark.integration
+    def test_a_killed_holder_holds_nothing(self, tmp_path):
+        holder = subprocess.Popen(
+            [sys.executable, "-c", self.HOLDER, tmp_path / "run"], stdout=subprocess.PIPE, text=True
+        )
+        assert holder.stdout is not None
+        try:
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(OSError, match="another training"), held(tmp_path / "run"):
+                pass
+        finally:
+            holder.kill()
+            holder.wait()
+            holder.stdout.close()
+        with held(tmp_path / "run"):
+            pass
+
+    @pytest.mark.integration
+    def test_a_forked_child_does_not_keep_it(self, tmp_path):
+        (looked, look), (ready, say) = os.pipe(), os.pipe()
+        with held(tmp_path / "run"):
+            child = os.fork()
+            if not child:
+                os.write(say, b"1")
+                os.close(look)
+                os.read(looked, 1)  # until the parent has looked
+                os._exit(0)
+            os.read(ready, 1)
+            # as a killed parent leaves it: the lock file stays, and its descriptor closes
+            (descriptor,) = files._held
+            copy = os.dup2(os.open(os.devnull, os.O_RDONLY), descriptor)
+            try:
+                with held(tmp_path / "run"):
+                    pass
+            finally:
+                os.close(look)
+                os.waitpid(child, 0)
+                for end in (looked, ready, say):
+                    os.close(end)
+            assert copy == descriptor
+
+
 class TestLeftovers:
     WRITER = (
         "import sys, time; from pathlib import Path; from hyvae.files import staged_folder\n"
@@ -201,6 +291,7 @@ class TestMessage:
             (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; free some space"),
             (OSError(errno.EROFS, "Read-only file system"), "Read-only file system; choose a place where you may"),
             (OSError(errno.EFBIG, "File too large"), "File too large; raise the limit"),
+            (OSError(errno.EBUSY, "another is writing it"), "another is writing it; wait until that ends, or"),
             (OSError(errno.EIO, "Input/output error"), "Input/output error; mend that or choose another place"),
             (ValueError("I/O error: No space left on device (os error 28)"), "No space left on device; free some"),
             (OSError('Read-only file system (os error 30): "/x"'), "Read-only file system; choose a place"),

@@ -34,8 +34,8 @@ def names(folder):
 
 
 def change_config(folder, **changes):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    config = {**json.loads((folder / "config.json").read_text()), **changes}
+    (folder / "config.json").write_text(json.dumps({**config, "sha256": runs.checksum(config)}))
 
 
 class TestFiles:
@@ -219,6 +219,12 @@ class TestRefused:
         (folder / name).write_bytes(content)
         self.refused(folder, f"damaged: {name} differs")
 
+    def test_a_changed_config(self, folder):
+        text = (folder / "config.json").read_text()
+        (folder / "config.json").write_text(text.replace('"hide": 0.1', '"hide": 0.2'))
+        assert text != (folder / "config.json").read_text()
+        self.refused(folder, r"damaged: config\.json differs from what was written")
+
     def test_a_truncated_file(self, folder):
         content = (folder / "ratings.parquet").read_bytes()
         (folder / "ratings.parquet").write_bytes(content[:-10])
@@ -252,7 +258,7 @@ class TestRefused:
     def test_a_config_without_a_key(self, folder, key):
         config = json.loads((folder / "config.json").read_text())
         del config[key]
-        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "config.json").write_text(json.dumps({**config, "sha256": runs.checksum(config)}))
         self.refused(folder, "damaged|not a run")
 
 
@@ -309,7 +315,7 @@ class TestWriting:
         def fail(*args, **kwargs):
             raise error
 
-        monkeypatch.setattr(runs, "save_file", fail)
+        monkeypatch.setattr(runs, "write_tensors", fail)
         self.old_run_stays(folder, model, "cannot be written: (No space left on device|I/O error)")
 
     def test_the_old_run_stays_when_a_later_file_fails(self, folder, model, monkeypatch):
@@ -335,7 +341,7 @@ class TestWriting:
         def fail(*args, **kwargs):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(runs, "save_file", fail)
+        monkeypatch.setattr(runs, "write_tensors", fail)
         with pytest.raises(RunError, match="No space left"):
             model.save(tmp_path / "run")
         assert not list(tmp_path.iterdir())

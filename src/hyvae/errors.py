@@ -1,5 +1,14 @@
 """The one exception family. Each message says what is wrong, where, and the mend."""
 
+from __future__ import annotations
+
+import warnings
+
+
+def warn(message: str) -> None:
+    """Issue a `DataWarning` that prints as itself, without a line of hyvae's own source below."""
+    warnings.warn_explicit(message, DataWarning, filename="hyvae", lineno=1)
+
 
 class HyvaeError(Exception):
     """Base of every error that hyvae raises on purpose."""

@@ -7,10 +7,11 @@ import errno
 import os
 import re
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hyvae.errors import ConfigError
@@ -22,6 +23,8 @@ except ImportError:  # Windows has no such locks: left-overs stay there
 
 #: how the name of what is still being written ends
 PART = ".part"
+#: how the name of the lock file ends that `held` makes
+LOCK = ".lock"
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 _NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -42,6 +45,8 @@ def cannot_be_written(path: str | Path, error: BaseException) -> str:
         mend = "free some space and run again"
     elif number in _NOT_ALLOWED:
         mend = "choose a place where you may write"
+    elif number == errno.EBUSY:
+        mend = "wait until that ends, or choose another place"
     elif number == errno.EFBIG:
         mend = "raise the limit on the size of files (ulimit -f) and run again"
     else:
@@ -66,6 +71,17 @@ def place_of(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def require_regular(file: Path) -> None:
+    """Refuse what is not a regular file, or a link to one: a pipe may never speak, and a device never end.
+
+    Raises
+    ------
+    OSError
+    """
+    if not stat.S_ISREG(os.stat(file).st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(file))
+
+
 # -- a file ---------------------------------------------------------------------------------------------
 
 
@@ -80,10 +96,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     OSError
     """
     part = path.with_name(f"{path.name}{PART}")
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = _open_alone(part)
     try:
-        if not _lock(descriptor):
-            raise OSError(errno.EBUSY, "another process is writing it")
         try:
             yield part
             _sync(part)
@@ -94,6 +108,64 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         os.close(descriptor)
     _sync(path.parent)
+
+
+# -- a place -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def held(place: Path) -> Iterator[None]:
+    """Hold a place for as long as the block runs, so that nobody else who asks for it works on it meanwhile.
+
+    A locked file beside it, ``.NAME.lock``, keeps others away, threads of this process included. The kernel frees the
+    lock when its holder dies. A lock file that a killed holder leaves is taken over. On Windows nothing is held.
+
+    Parameters
+    ----------
+    place : Path
+        A file or folder, which need not exist.
+
+    Raises
+    ------
+    OSError
+        With `errno.EBUSY` where another holds it.
+    """
+    if fcntl is None:
+        yield
+        return
+    # one place may be reached by several names; a circle of links is told where the place is used
+    with suppress(RuntimeError):
+        place = place.resolve()
+    made = [folder for folder in place.parents if not folder.exists()]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = place.with_name(f".{place.name}{LOCK}")
+    descriptor = _open_alone(lock)
+    _held.add(descriptor)
+    try:
+        yield
+    finally:
+        _held.discard(descriptor)
+        # removed while it is locked: whoever opened it before sees that it is not the file there any more
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+        with suppress(OSError):  # nothing was written there after all
+            for folder in made:
+                folder.rmdir()
+
+
+#: descriptors of the lock files that this process holds
+_held: set[int] = set()
+
+
+def _let_go_after_fork() -> None:
+    # a child shares the lock: if it kept the file open, the lock would outlive the parent
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_after_fork)
 
 
 # -- a folder -------------------------------------------------------------------------------------------
@@ -204,6 +276,37 @@ def _lock(descriptor: int) -> bool:
     except OSError as error:
         return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True
+
+
+def _open_alone(file: Path) -> int:
+    """Open a file, new or not, under a lock.
+
+    Raises
+    ------
+    OSError
+        With `errno.EBUSY` where it is someone else's.
+    """
+    while True:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _lock(descriptor):
+                raise OSError(errno.EBUSY, "another training or command is writing it")
+            # its holder may have renamed or removed it between the two
+            if _is_there(file, descriptor):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_there(file: Path, descriptor: int) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        return os.path.samestat(os.stat(file), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _open_locked(folder: Path) -> int | None:

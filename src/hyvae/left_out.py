@@ -82,7 +82,7 @@ def pairs_of(parts: Iterable[Ratings], users: Vocabulary, items: Vocabulary) -> 
 
 def unrated_pairs(ratings: Ratings) -> Ratings:
     """Pairs of who took what without a rating, where a source tells of such."""
-    pairs = getattr(ratings, "unrated", None)
+    pairs = ratings.unrated
     keys = np.empty(0, np.int64)
     if pairs is not None:
         keys = np.unique(pairs[:, 0].astype(np.int64) * ratings.n_items + pairs[:, 1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +16,9 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from hyvae.errors import DataError, DataWarning
+from hyvae.errors import DataError, warn
 from hyvae.inputs import as_float32, as_ids, as_seconds, check_text, is_missing
+from hyvae.layout import SourceLayout
 from hyvae.wording import say
 
 if TYPE_CHECKING:
@@ -139,6 +139,12 @@ class Ratings:
         The source's own split where it has one: 0 train, 1 validation, 2 test.
     source : str
         Where the ratings came from, as messages call it.
+    unrated : (n_unrated, 2) int32 array or None
+        Indices of user and item of who took what without a rating (a source's sentinels for *not rated*), sorted,
+        each pair once, none of them rated. Nothing is trained on them; lists leave them out. All parts of a split
+        have those of the whole.
+    layout : SourceLayout or None
+        What was taken for what, where a source was read.
     """
 
     users: Vocabulary
@@ -151,6 +157,8 @@ class Ratings:
     titles: NDArray[Any] | None = None
     parts: NDArray[np.int8] | None = None
     source: str = "ratings"
+    unrated: NDArray[np.int32] | None = None
+    layout: SourceLayout | None = None
 
     def __post_init__(self) -> None:
         if self.titles is not None:
@@ -174,6 +182,8 @@ class Ratings:
         on_duplicates: Duplicates = "error",
         source: str = "ratings",
         place: Callable[[int], str] = "rating number {}".format,
+        unrated: NDArray[Any] | None = None,
+        layout: SourceLayout | None = None,
     ) -> Ratings:
         """Build from indices into known vocabularies, one entry a rating, in any order.
 
@@ -190,6 +200,10 @@ class Ratings:
             How error messages call where the data came from.
         place : callable
             How error messages call the rating with this 1-based position (readers give the line of the file).
+        unrated : (n, 2) integer array, optional
+            Indices of user and item of pairs without a rating, in any order, with repeats; of a pair that is rated
+            too, the rating counts.
+        layout : SourceLayout, optional
 
         Raises
         ------
@@ -239,7 +253,8 @@ class Ratings:
             titles=titles,
             parts=None if parts is None else rows["part"].astype(np.int8, copy=False),
             source=source,
-        )
+            layout=layout,
+        ).with_unrated(unrated)
 
     @classmethod
     def empty(
@@ -444,6 +459,25 @@ class Ratings:
             parts=None if self.parts is None else self.parts[keep],
         )
 
+    @property
+    def taken(self) -> Ratings:
+        """The pairs without a rating, as ratings of 0 in the same vocabularies."""
+        if self.unrated is None:
+            return Ratings.empty(self.users, self.items, self.scale)
+        users, items = self.unrated.T
+        return Ratings.from_indices(self.users, self.items, users, items, np.zeros(len(users), np.float32))
+
+    def with_unrated(self, pairs: NDArray[Any] | None) -> Ratings:
+        """The same ratings beside other pairs without a rating, shape (n, 2): indices of user and item."""
+        if pairs is None or not len(pairs):
+            return self if self.unrated is None else replace(self, unrated=None)
+        keys = np.unique(pairs[:, 0].astype(np.int64) * self.n_items + pairs[:, 1])
+        rated = self.user_index.astype(np.int64) * self.n_items + self.indices
+        keys = keys[~np.isin(keys, rated, assume_unique=True)]
+        if not len(keys):
+            return replace(self, unrated=None)
+        return replace(self, unrated=np.stack(np.divmod(keys, self.n_items), axis=1).astype(np.int32))
+
     def split(self, kind: str = "random", *, seed: int = 0) -> Split:
         """Part into train, validation and test; see `hyvae.data.splits.split`."""
         from hyvae.data.splits import split
@@ -532,7 +566,7 @@ def _merged(rows: pl.DataFrame, policy: Duplicates, source: str) -> pl.DataFrame
     kept = ordered.unique("key", keep="last", maintain_order=True)
     repeated = len(rows) - len(kept)
     noun = "rating" if repeated == 1 else "ratings"
-    warnings.warn(f"{source}: {repeated:,} repeated {noun} merged ({policy})", DataWarning, stacklevel=3)
+    warn(f"{source}: {repeated:,} repeated {noun} merged ({policy})")
     return kept
 
 
@@ -572,7 +606,8 @@ def _check_titles(titles: NDArray[Any], items: Vocabulary) -> None:
 def concatenate(parts: Sequence[Ratings] | Iterable[Ratings]) -> Ratings:
     """Join ratings that share their vocabularies (for example the parts of a split).
 
-    Timestamps and the source's own parts are kept where every piece has them.
+    Timestamps and the source's own parts are kept where every piece has them. Pairs without a rating are those of all
+    pieces.
     """
     whole = list(parts)
     if not whole:
@@ -596,7 +631,15 @@ def concatenate(parts: Sequence[Ratings] | Iterable[Ratings]) -> Ratings:
         titles=first.titles,
         parts=joined([piece.parts for piece in whole]),
         source=first.source,
+        unrated=joined_pairs([piece.unrated for piece in whole]),
+        layout=first.layout,
     )
+
+
+def joined_pairs(pieces: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """Pairs without a rating of several ratings with the same vocabularies, with repeats; None where there are none."""
+    present = [piece for piece in pieces if piece is not None]
+    return np.concatenate(present) if present else None
 
 
 def require_ratings(value: Any, noun: str) -> None:

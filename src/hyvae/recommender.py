@@ -9,6 +9,7 @@ import copy
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from hyvae.data.joining import joint, merge, transposed, without_users
-from hyvae.errors import ConfigError, DataError, NotFittedError, RunError
+from hyvae.errors import ConfigError, DataError, NotFittedError
 from hyvae.explanation import effects_of_ratings
 from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start, warn_of_forgotten
 from hyvae.files import place_of
@@ -42,6 +43,7 @@ from hyvae.titles import ItemFinder
 from hyvae.training import Checkpointing, History, describe_job, epochs_by_held_out, job_hash, train
 from hyvae.training.progress import TrainingProgress
 from hyvae.uncertainty import Evidence, Uncertainty
+from hyvae.verification import check_tensors, damage_told
 from hyvae.wording import say
 
 # lines of lists that are made together
@@ -192,7 +194,8 @@ class Recommender:
         ConfigError
             `resume` without `checkpoint`, or a negative `checkpoint_every`; a `start_from` that does not fit.
         TrainingError
-            The loss is no longer finite; the checkpoint is damaged or of another training, or cannot be written.
+            The loss is no longer finite; the checkpoint is damaged, of another training or in use by one that runs, or
+            cannot be written.
         Interrupted
             Ctrl-C or SIGTERM stopped a training that keeps checkpoints.
         """
@@ -210,6 +213,21 @@ class Recommender:
         excluded = excluded_parts(exclude)
         start = None if start_from is None else start_from.fingerprint
         keep = None if checkpoint is None else Checkpointing(place_of(checkpoint), checkpoint_every, resume, start)
+        # one training at a time: a second one would take the first one's checkpoint away
+        with nullcontext() if keep is None else keep.held():
+            return self._fit(ratings, validation, given, excluded, start_from, seed, progress, keep)
+
+    def _fit(
+        self,
+        ratings: Ratings,
+        validation: Ratings | None,
+        given: Ratings | None,
+        excluded: list[Ratings],
+        start_from: Recommender | None,
+        seed: int,
+        progress: bool | None,
+        keep: Checkpointing | None,
+    ) -> Self:
         started = time.perf_counter()
         model = self._build(ratings.n_users, ratings.n_items, ratings.scale, seed)
         if not model.learns_from_presence:
@@ -1077,28 +1095,54 @@ class Recommender:
     def from_run(cls, run: Run, *, device: str = "cpu") -> Self:
         """Make a recommender of what a run folder holds."""
         config, history = run.config, run.history
-        try:
+        with damage_told("the run", "does not fit this version of hyvae, or is damaged"):
             before = REGISTRY[config.model].settings_before if config.model in REGISTRY else {}
             settings = {**before, **config.settings, **config.plan}
             self = cls(config.model, preset=config.preset, device=device, **settings)
+            sizes: Any = config.n_users, history.n_items, history.scale
+            check_tensors(lambda: REGISTRY[self.name](self.config, *sizes), run.weights, "model.")
+            check_tensors(lambda: Bias(BiasConfig(), *sizes), run.weights, "floor.")
             self._model = self._build(config.n_users, history.n_items, history.scale, seed=0)
             self._floor = _bias_model(config.n_users, history).to(device)
             for prefix, module in (("model.", self._model), ("floor.", self._floor)):
                 _load_state(module, prefix, run.weights)
             uncertainty = _part(run.weights, "uncertainty.")
             self._uncertainty = Uncertainty.from_state(uncertainty) if uncertainty else None
-        except (ConfigError, KeyError, RuntimeError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise RunError(f"the run does not fit this version of hyvae, or is damaged: {reason}") from error
-        self._history, self._item_counts, self._encoded_items = history, run.item_counts, run.encoded_items
-        pairs = {**run.left_out, **{f"part {name}": part for name, part in run.held_out.items()}}
-        of_validation = [pairs.pop(name) for name in ("validation", "part validation") if name in pairs]
-        self._left_out = LeftOut.of(
-            history.users, history.items, of_validation, [*pairs.values(), unrated_pairs(history)]
-        )
-        self._half_width, self.provenance = config.interval_half_width, run.provenance
-        self.training = History.from_rows(run.curves, run.provenance)
+            self._history, self._item_counts, self._encoded_items = history, run.item_counts, run.encoded_items
+            pairs = {**run.left_out, **{f"part {name}": part for name, part in run.held_out.items()}}
+            of_validation = [pairs.pop(name) for name in ("validation", "part validation") if name in pairs]
+            self._left_out = LeftOut.of(
+                history.users, history.items, of_validation, [*pairs.values(), unrated_pairs(history)]
+            )
+            self._half_width, self.provenance = config.interval_half_width, run.provenance
+            self.training = History.from_rows(run.curves, run.provenance)
+            self._check_answers()
         return self
+
+    def _check_answers(self) -> None:
+        """Ask for what someone with a few ratings would be told.
+
+        Raises
+        ------
+        ValueError
+            That is no number.
+        """
+        ratings, items = self.history, np.flatnonzero(self._item_counts)[:3]
+        if not len(items):
+            return
+        nobody, values = np.zeros(len(items), np.int64), np.linspace(*ratings.scale, len(items))
+        someone = Ratings.from_indices(
+            Vocabulary.of([0]), ratings.items, nobody, items, values.clip(*ratings.scale), scale=ratings.scale
+        )
+        people = self.people(someone)
+        scores = people.scores()[0]
+        if not np.isfinite(scores).all():
+            raise ValueError("its predictions are no numbers")
+        evidence = people.evidence()
+        if self._uncertainty is not None and evidence is not None:
+            predictions = scores[items].clip(*ratings.scale)
+            if not np.isfinite(self._uncertainty.deviation(predictions, evidence.take(nobody))).all():
+                raise ValueError("how sure its predictions are is no number")
 
 
 class FoldedIn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import platform
@@ -13,19 +14,22 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
 from hyvae.errors import RunError
-from hyvae.files import cannot_be_written, place_of, replace_folder, staged_folder
+from hyvae.files import cannot_be_written, place_of, replace_folder, require_regular, staged_folder
 from hyvae.nn import kernels
 from hyvae.ratings import Ratings, Vocabulary
 from hyvae.tensors import read_tensors, write_tensors
+from hyvae.verification import damage_told, one_line, read_table
 from hyvae.versions import installed
 from hyvae.wording import say
 
 SCHEMA = 1
+#: the kinds of pairs that lists leave out
+LEFT_OUT_KINDS = ("validation", "others")
 CONFIG = "config.json"
 REPORT = "report.html"
 FILES = {
@@ -42,6 +46,13 @@ FILES = {
 }
 
 
+# every run has them; of the others a run has those that it says it has
+_ALWAYS = {"weights.safetensors", "vocabulary.parquet", "provenance.json"}
+# bytes; a config has about 3,000
+_MOST_CONFIG, _MOST_JSON = 1 << 16, 1 << 24
+_MOST_PARTS, _MOST_EPOCHS = 16, 1 << 20
+
+
 class RunConfig(BaseModel):
     """How to build the model again."""
 
@@ -49,9 +60,18 @@ class RunConfig(BaseModel):
     preset: str
     settings: dict[str, Any]
     plan: dict[str, Any]
-    n_users: int
+    n_users: int = Field(ge=1)
     # of runs from before `hyvae.uncertainty`
-    interval_half_width: float | None = None
+    interval_half_width: FiniteFloat | None = None
+
+
+class _Provenance(BaseModel, extra="allow"):
+    """``provenance.json``: what of it is more than told."""
+
+    job: str | None = None
+    started_from: str | None = None
+    folded_in: list[Any] = Field(default_factory=list)
+    forgotten_users: int = Field(0, ge=0)
 
 
 class StoredConfig(RunConfig):
@@ -59,8 +79,10 @@ class StoredConfig(RunConfig):
 
     schema_version: int = Field(alias="schema")
     id_types: dict[Literal["users", "items"], Literal["int64", "string"]] = Field(alias="ids", min_length=2)
-    scale: tuple[float, float]
+    scale: tuple[FiniteFloat, FiniteFloat]
     files: dict[str, str]
+    # of the config itself; absent from runs of before there was one
+    sha256: str | None = None
 
 
 @dataclass
@@ -134,11 +156,13 @@ def check_target(path: str | Path) -> None:
     try:
         with staged_folder(target.resolve()):
             pass
-        free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
-    except OSError as error:
-        raise RunError(cannot_be_written(path, error)) from error
-    if free:
+        target.stat()
+        if target.is_dir() and not any(target.iterdir()):
+            return
+    except FileNotFoundError:
         return
+    except OSError as error:  # a circle of links, or a folder that must not be looked into
+        raise RunError(cannot_be_written(target, error)) from error
     refusal = f"{target} exists and is not a run of hyvae; choose another folder or remove it"
     try:
         _read_config(target)
@@ -154,7 +178,7 @@ def _write_files(run: Run, folder: Path, with_history: bool) -> None:
         write_tensors(file, run.weights)
     _vocabulary_table(run).write_parquet(folder / "vocabulary.parquet")
     if with_history:
-        _ratings_table(run.history).write_parquet(folder / "ratings.parquet")
+        _history_table(run.history).write_parquet(folder / "ratings.parquet")
     held_out = {name: part for name, part in run.held_out.items() if len(part)}
     if held_out:
         parts = [_ratings_table(part).with_columns(pl.lit(name).alias("part")) for name, part in held_out.items()]
@@ -173,7 +197,8 @@ def _write_files(run: Run, folder: Path, with_history: bool) -> None:
     files = {file.name: _sha256(file) for file in sorted(folder.iterdir()) if file.name != "metrics.json"}
     ids = {"users": _id_type(run.history.users), "items": _id_type(run.history.items)}
     config = RunConfig(**vars(run.config)).model_dump()
-    _write_json({"schema": SCHEMA, **config, "ids": ids, "scale": run.history.scale, "files": files}, folder / CONFIG)
+    content = {"schema": SCHEMA, **config, "ids": ids, "scale": run.history.scale, "files": files}
+    _write_json(content | {"sha256": checksum(content)}, folder / CONFIG)
 
 
 def read_run(path: str | Path) -> Run:
@@ -189,16 +214,31 @@ def read_run(path: str | Path) -> Run:
         writer = say("Recommender.save", "'hyvae train … --out'")
         raise RunError(f"{folder} is not a folder; give the run folder that {writer} wrote")
     config = _read_config(folder)
-    for name, digest in config.files.items():
-        file = folder / name
-        if not file.is_file():
-            raise RunError(f"{folder} is damaged: {name} is missing; restore it or train again")
-        if _sha256(file) != digest:
-            raise RunError(f"{folder} is damaged: {name} differs from what was written; restore it or train again")
-    try:
+    with damage_told(folder):
+        for name, digest in config.files.items():
+            file = folder / name
+            if not file.exists():
+                raise ValueError(f"{name} is missing")
+            if _sha256(file) != digest:
+                raise ValueError(f"{name} differs from what was written")
         return _read_files(folder, config)
-    except (SafetensorError, pl.exceptions.PolarsError, KeyError, ValueError) as error:
-        raise RunError(f"{folder} is damaged: {error}") from error
+
+
+def config_digest(folder: Path) -> str:
+    """SHA-256 of a run's config, which changes whenever one of its files does.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    return hashlib.sha256(_json_bytes(folder / CONFIG)).hexdigest()
+
+
+def checksum(config: dict[str, Any]) -> str:
+    """SHA-256 of what a ``config.json`` says, less the checksum itself."""
+    content = {key: value for key, value in config.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _read_config(folder: Path) -> StoredConfig:
@@ -208,55 +248,72 @@ def _read_config(folder: Path) -> StoredConfig:
         raise RunError(f"{folder} is not a run of hyvae: its {CONFIG} has no schema")
     if version > SCHEMA:
         raise RunError(f"{folder} has schema {version}, this hyvae reads up to {SCHEMA}; install a newer hyvae")
-    try:
-        return StoredConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RunError(f"{folder} is damaged: {CONFIG}: {where}: {first['msg']}") from error
+    with damage_told(folder):
+        try:
+            config = StoredConfig.model_validate(content)
+        except ValidationError as error:
+            raise ValueError(f"{CONFIG}: {one_line(error)}") from error
+        if config.sha256 not in (None, checksum(content)):
+            raise ValueError(f"{CONFIG} differs from what was written")
+        foreign = [name for name in config.files if Path(name).name != name]
+        if foreign or not config.files.keys() >= _ALWAYS:
+            raise ValueError(f"{CONFIG}: files: {foreign[0] if foreign else min(_ALWAYS - config.files.keys())}")
+    return config
 
 
 def _read_files(folder: Path, config: StoredConfig) -> Run:
-    vocabulary = _read_table(folder / "vocabulary.parquet")
-    users, _ = _vocabulary(vocabulary, "user", config.id_types["users"])
-    items, titles = _vocabulary(vocabulary, "item", config.id_types["items"])
+    weights = read_tensors(folder / "weights.safetensors")[0]
+    # their bytes are there, so that nothing larger than the file is made of a number in the config
+    for name in ("floor.user_bias", "floor.item_bias"):
+        if name not in weights:
+            raise ValueError(f"weights {name} are missing")
+    n_users, n_items = weights["floor.user_bias"].numel(), weights["floor.item_bias"].numel()
+    if config.n_users != n_users:
+        raise ValueError(f"{CONFIG}: n_users is {config.n_users:,}, and there are weights of {n_users:,}")
+    vocabulary = read_table(folder / "vocabulary.parquet", n_users + n_items)
+    users, _ = _vocabulary(vocabulary, "user", config.id_types["users"], n_users)
+    items, titles = _vocabulary(vocabulary, "item", config.id_types["items"], n_items)
     empty = Ratings.empty(users, items, config.scale, titles)
 
     def ratings(table: pl.DataFrame) -> Ratings:
         return empty if table.is_empty() else _ratings(table, empty)
 
-    file = folder / "ratings.parquet"
-    history = ratings(_read_table(file)) if "ratings.parquet" in config.files else empty
+    def table(name: str, most_rows: int) -> pl.DataFrame | None:
+        return read_table(folder / name, most_rows) if name in config.files else None
+
+    pairs = n_users * n_items
+    history, split = table("ratings.parquet", pairs), table("split.parquet", pairs)
     held_out: dict[str, Ratings] = {}
-    if "split.parquet" in config.files:
-        split = _read_table(folder / "split.parquet")
-        for name in split["part"].unique(maintain_order=True):
-            held_out[name] = ratings(split.filter(pl.col("part") == name))
+    if split is not None:
+        names = split["part"].unique(maintain_order=True)
+        if len(names) > _MOST_PARTS:
+            raise ValueError(f"split.parquet has {len(names):,} parts")
+        held_out = {name: ratings(split.filter(pl.col("part") == name)) for name in names}
     left_out: dict[str, Ratings] = {}
-    if "left_out.parquet" in config.files:
-        pairs = _read_table(folder / "left_out.parquet").with_columns(pl.lit(config.scale[0]).alias("rating"))
-        left_out = {str(kind): ratings(pairs.filter(pl.col("kind") == kind)) for kind in pairs["kind"].unique()}
-    curves = _read_table(folder / "curves.parquet").to_dicts() if "curves.parquet" in config.files else []
+    others = table("left_out.parquet", 2 * pairs)
+    if others is not None:
+        rows = others.with_columns(pl.lit(config.scale[0], pl.Float32).alias("rating"))
+        left_out = {kind: ratings(rows.filter(pl.col("kind") == kind)) for kind in LEFT_OUT_KINDS}
+    curves = table("curves.parquet", _MOST_EPOCHS)
     of_items = vocabulary.filter(pl.col("kind") == "item")
+    counts = of_items["ratings"]
+    if counts.null_count() or (counts < 0).any():
+        raise ValueError("vocabulary.parquet: an item has no number of ratings")
     # runs from before it was kept: such items were encoded once and for all
-    encoded = of_items["encoded"].to_numpy() if "encoded" in of_items.columns else np.zeros(len(of_items), bool)
+    known = "encoded" in of_items.columns
+    encoded = of_items["encoded"].fill_null(False).to_numpy() if known else np.zeros(n_items, bool)
     return Run(
         config=config,
-        item_counts=of_items["ratings"].to_numpy(),
+        item_counts=counts.to_numpy(),
         encoded_items=encoded,
-        weights=read_tensors(folder / "weights.safetensors")[0],
-        history=history,
+        weights=weights,
+        history=empty if history is None else ratings(history),
         held_out=held_out,
         left_out=left_out,
-        curves=curves,
+        curves=[] if curves is None else curves.to_dicts(),
         metrics=_read_json(folder / "metrics.json"),
-        provenance=_read_json(folder / "provenance.json"),
+        provenance=_Provenance.model_validate(_read_json(folder / "provenance.json")).model_dump(exclude_unset=True),
     )
-
-
-def _read_table(file: Path) -> pl.DataFrame:
-    # a name is a name, whatever is in it: [ ] * ? are no patterns, and key=value makes no column
-    return pl.read_parquet(file, glob=False, hive_partitioning=False)
 
 
 def _id_type(vocabulary: Vocabulary) -> str:
@@ -282,9 +339,13 @@ def _vocabulary_table(run: Run) -> pl.DataFrame:
     return pl.concat([part("user", users, None, None, None), of_items])
 
 
-def _vocabulary(table: pl.DataFrame, kind: str, id_type: str) -> tuple[Vocabulary, np.ndarray | None]:
+def _vocabulary(table: pl.DataFrame, kind: str, id_type: str, size: int) -> tuple[Vocabulary, np.ndarray | None]:
     rows = table.filter(pl.col("kind") == kind)
+    if len(rows) != size:
+        raise ValueError(f"vocabulary.parquet has {len(rows):,} {kind}s, and there are weights of {size:,}")
     ids = rows["id"].cast(pl.Int64).to_numpy() if id_type == "int64" else _objects(rows["id"])
+    if not (ids[1:] > ids[:-1]).all():
+        raise ValueError(f"vocabulary.parquet: the ids of {kind}s are not in order, or not unique")
     titles = None if rows["title"].null_count() == len(rows) else _objects(rows["title"])
     return Vocabulary(ids), titles
 
@@ -309,6 +370,15 @@ def _ratings_table(ratings: Ratings) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
+def _history_table(ratings: Ratings) -> pl.DataFrame:
+    """The ratings, and a null for each pair without one."""
+    table = _ratings_table(ratings)
+    if ratings.unrated is None:
+        return table
+    unrated = _ratings_table(ratings.taken).with_columns(pl.lit(None, pl.Float32).alias("rating"))
+    return pl.concat([table, unrated], how="diagonal")
+
+
 def _ratings(table: pl.DataFrame, like: Ratings) -> Ratings:
     def index(vocabulary: Vocabulary, column: pl.Series) -> np.ndarray:
         found = vocabulary.index(column.to_numpy() if vocabulary.is_integer else _objects(column))
@@ -316,6 +386,11 @@ def _ratings(table: pl.DataFrame, like: Ratings) -> Ratings:
             raise ValueError(f"{column.name} ids are not in the vocabulary")
         return found
 
+    without = table.filter(pl.col("rating").is_null())
+    unrated = np.stack([index(like.users, without["user"]), index(like.items, without["item"])], axis=1)
+    table = table.filter(pl.col("rating").is_not_null())
+    if table.is_empty():
+        return like.with_unrated(unrated)
     timed = "timestamp" in table.columns and not table["timestamp"].null_count()
     return Ratings.from_indices(
         like.users,
@@ -326,10 +401,12 @@ def _ratings(table: pl.DataFrame, like: Ratings) -> Ratings:
         scale=like.scale,
         timestamps=table["timestamp"].to_numpy() if timed else None,
         titles=like.titles,
+        unrated=unrated,
     )
 
 
 def _sha256(file: Path) -> str:
+    require_regular(file)
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -341,14 +418,26 @@ def _write_json(content: dict[str, Any], file: Path) -> None:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise RunError(f"{file.parent} is not a run of hyvae: it has no {file.name}")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunError(f"{file} cannot be read as JSON: {error}") from error
+        content = json.loads(_json_bytes(file).decode("utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{file.parent} is not a run of hyvae: it has no {file.name}") from error
+    except OSError as error:
+        raise RunError(f"{file} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{file} cannot be read as JSON: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise RunError(f"{file} must hold a JSON object")
+    return content
+
+
+def _json_bytes(file: Path) -> bytes:
+    require_regular(file)
+    most = _MOST_CONFIG if file.name == CONFIG else _MOST_JSON
+    with file.open("rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes")
     return content
 
 

@@ -189,8 +189,35 @@ class Uncertainty:
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor]) -> Self:
-        """From what `state` gave."""
-        return cls(**{name: state[name] for name in cls.__dataclass_fields__})
+        """From what `state` gave.
+
+        Raises
+        ------
+        ValueError
+            It is not what that gives.
+        """
+        missing = cls.__dataclass_fields__.keys() - state
+        if missing:
+            raise ValueError(f"weights uncertainty.{min(missing)} are missing")
+        self = cls(**{name: state[name] for name in cls.__dataclass_fields__})
+        n_levels, n_groups = self.levels.numel(), self.edges.numel() + 1
+        shapes: dict[str, tuple[int, ...]] = {
+            "levels": (max(n_levels, 2),),
+            "cuts": (n_levels - 1,),
+            "edges": (n_groups - 1,),
+            "log_scale": (n_groups,),
+            "exponent": (),
+            "quantiles": (n_groups, len(COVERAGES)),
+            "residual_variance": (),
+        }
+        for name, shape in shapes.items():
+            tensor, dtype = getattr(self, name), torch.int64 if name == "edges" else torch.float64
+            if (tensor.shape, tensor.dtype) != (shape, dtype) or not tensor.isfinite().all():
+                raise ValueError(f"uncertainty.{name} is not {dtype} of shape {shape}, or holds what is no number")
+        for name in ("levels", "cuts", "edges"):
+            if not (getattr(self, name).diff() > 0).all():
+                raise ValueError(f"uncertainty.{name} does not ascend")
+        return self
 
 
 def _edges(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -91,7 +91,6 @@ CASES: dict[str, tuple[str, str | bytes, tuple[str, ...], tuple[str, ...]]] = {
     "same pair, other rating": ("r.csv", GOOD + "u1,i1,5\n", ("more than once", f"line {LAST}: 5", "--on-dup"), ()),
     "a field too many": ("r.csv", GOOD + "u1,i9,3,4\n", (f"line {LAST}", "more fields than the 3"), ()),
     "bad time": ("r.csv", "user,item,rating,time\n1,2,3,4\n1,3,4,noon\n", ("line 3", "'noon'", "--time-column"), ()),
-    "open quote": ("r.csv", GOOD + 'u1,"i9,3\n', ("not a table", "name the separator"), ()),
     "decimal ids": ("r.csv", HEAD + "1.0,2,3\n2.0,3,4\n", ("decimal numbers", "write them as integers"), ()),
     "latin-1": ("r.csv", (GOOD + "Zoë,i9,3\n").encode("latin-1"), (f"line {LAST}", "--encoding latin-1"), ()),
     "utf-16": ("r.csv", GOOD.encode("utf-16"), ("utf-16", "--encoding utf-16"), ()),

@@ -25,7 +25,7 @@ TABLE = pl.DataFrame(
         "item_id": [10, 20, 10, 30, 10, 2**62],
         "rating": [1.0, 2.5, 3.0, 0.0, 5.0, 4.0],
         "timestamp": [5, 4, 3, 2, 1, 0],
-        "title": ["Ten", "Twenty", "10", None, None, "Large \U0001f600"],
+        "title": ["Ten", "Twenty", "Ten", None, None, "Large \U0001f600"],
     }
 )
 EXPECTED = Ratings.from_arrays(TABLE["user_id"].to_list(), TABLE["item_id"].to_list(), TABLE["rating"].to_list())
@@ -126,7 +126,7 @@ class TestEveryKind:
 @shared_folder
 @given(
     st.lists(
-        st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.integers(-(2**63), 2**63 - 1)),
+        st.tuples(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(-(2**63), 2**63 - 1)),
         min_size=1,
         unique=True,
     )
@@ -142,12 +142,12 @@ def test_any_ids_come_back(write, ending, rows):
 @pytest.mark.usefixtures("decoder")
 class TestTypes:
     def test_dates(self, write):
-        days = pl.Series("timestamp", [datetime.datetime(1970, 1, 2)] * 6)
+        days = pl.Series("timestamp", [datetime.datetime(2000, 1, 2)] * 6)
         for ending in WRITERS:
-            assert set(read(write(ending, TABLE.with_columns(days.dt.to_string("iso")))).timestamps) == {86_400}
+            assert set(read(write(ending, TABLE.with_columns(days.dt.to_string("iso")))).timestamps) == {946_771_200}
         for ending in BINARY:
-            assert set(read(write(ending, TABLE.with_columns(days))).timestamps) == {86_400}
-            assert set(read(write(ending, TABLE.with_columns(days.dt.date()))).timestamps) == {86_400}
+            assert set(read(write(ending, TABLE.with_columns(days))).timestamps) == {946_771_200}
+            assert set(read(write(ending, TABLE.with_columns(days.dt.date()))).timestamps) == {946_771_200}
 
     @pytest.mark.parametrize("dtype", [pl.Int8, pl.UInt16, pl.UInt64])
     def test_integers_of_any_width_are_64_bits(self, write, dtype):
@@ -165,7 +165,7 @@ class TestTypes:
 
     def test_only_the_columns_in_use_are_decoded(self, write):
         path = write(".parquet", TABLE.with_columns(odd=pl.Series([[{"a": 1}]] * 6), **{"user.id": pl.lit(1)}))
-        assert read(path).fingerprint == EXPECTED.fingerprint
+        assert read(path, user="user_id").fingerprint == EXPECTED.fingerprint
         assert read(path, user="user.id", on_duplicates="error", item="user_id").n_users == 1
 
 
@@ -179,6 +179,7 @@ class TestDamage:
         path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
         good_or_refused(path)
 
+    @pytest.mark.filterwarnings("ignore::hyvae.errors.DataWarning")  # of damage that looks like data
     @shared_folder
     @given(st.data())
     def test_flipped_bits(self, write, ending, data):
@@ -364,6 +365,7 @@ class TestJsonLines:
         else:
             assert ratings.users.ids.tolist() == ["a"]
 
+    @pytest.mark.filterwarnings("ignore::hyvae.errors.DataWarning")  # any values, some like sentinels
     @shared_folder
     @given(
         st.lists(

@@ -136,6 +136,7 @@ def test_files_of_another_kind(tmp_path):
     refused(path, "not readable")
 
 
+@pytest.mark.filterwarnings("ignore::hyvae.errors.DataWarning")  # any values, some like sentinels
 @FUZZ
 @given(
     st.dictionaries(

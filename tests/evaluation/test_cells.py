@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from hyvae import Ratings, Recommender
+from hyvae import Ratings, Recommender, files
 from hyvae.errors import DataError
 from hyvae.evaluation import evaluate
 from hyvae.evaluation.cells import Cell, CellCache, cell_key, compute_cell
+from hyvae.files import written_whole
 
 SMALL = {"epochs": 2, "hidden": 8, "latent": 4, "deep_layers": 4, "samples": 2, "sample_width": 3, "sweeps": 4}
 KEY = "0" * 64
@@ -109,3 +110,12 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path):
     (tmp_path / "cells").rmdir()
     with pytest.raises(DataError, match="cannot be written"):
         cache.write(KEY, CELL)
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="no locks on this system")
+def test_a_cell_that_another_comparison_is_writing_is_left_to_it(tmp_path: Path):
+    cache = CellCache(tmp_path)
+    with written_whole(tmp_path / f"{KEY}.json") as part:
+        part.write_text("theirs")
+        cache.write(KEY, CELL)
+    assert (tmp_path / f"{KEY}.json").read_text() == "theirs"

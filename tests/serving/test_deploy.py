@@ -63,6 +63,7 @@ def test_the_images_steps_work_as_plain_commands(tmp_path):
     assert len(steps) == 2
     for name in ("constraints.txt", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "locks", tmp_path / "locks")
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     for step in steps:
         done = run("bash", "-euc", step.replace("/opt/hyvae", str(tmp_path / "installed")), cwd=tmp_path)

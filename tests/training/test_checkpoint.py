@@ -14,13 +14,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from hyvae import BiasModel, HyVAE, Recommender
+from hyvae import BiasModel, HyVAE, Recommender, recommender
 from hyvae.errors import ConfigError, Interrupted, TrainingError
 from hyvae.models.hyvae import HyVAE as HyVAEModule
 from hyvae.models.settings import configure
 from hyvae.tensors import read_tensors
 from hyvae.training import Checkpointing, checkpoint_path, train
 from hyvae.training.checkpoint import Keeper, read_checkpoint
+from hyvae.training.progress import TrainingProgress
 from hyvae.training.trainer import OPTIMISERS, parameter_groups
 
 WIDTHS = {"hidden": 8, "latent": 3, "deep_layers": (4,), "samples": 0}
@@ -97,6 +98,30 @@ def stop(training, parts, path, epoch, number=signal.SIGINT, **arguments):
     with pytest.raises(Interrupted) as stopped:
         run(training, parts, checkpoint=Checkpointing(path), on_epoch=press, **arguments)
     return stopped.value
+
+
+class TestTwoTrainings:
+    def test_the_second_is_refused_before_it_begins_and_harms_nothing(self, parts, path):
+        model, refused = Recommender("hyvae", **WIDTHS, epochs=3), []
+
+        def begin_another(report):
+            if report.epoch == 1:
+                assert path.exists()
+                before = path.read_bytes()
+                with pytest.raises(TrainingError, match="another training or command is writing it; wait") as error:
+                    # without validation a whole training comes before the one that keeps checkpoints
+                    Recommender("hyvae", **WIDTHS, epochs=3).fit(parts[0], checkpoint=path, progress=False)
+                assert path.read_bytes() == before
+                refused.append(str(error.value))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TrainingProgress, "__call__", lambda _, report: begin_another(report))
+            patch.setattr(recommender, "epochs_by_held_out", pytest.fail)
+            model.fit(*parts, checkpoint=path, checkpoint_every=0, progress=False)
+        assert len(refused) == 1
+        assert "\n" not in refused[0]
+        Recommender("hyvae", **WIDTHS, epochs=3).fit(*parts, checkpoint=path, checkpoint_every=0, progress=False)
+        assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 # -- the same bits --------------------------------------------------------------------------------------

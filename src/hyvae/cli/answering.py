@@ -48,10 +48,10 @@ def evaluate(
                 raise DataError(f"{run} keeps no ratings (--no-history), so there is nothing to evaluate it on")
             raise DataError(f"{run} was trained without a split; name the ratings to evaluate on")
     else:
-        test = _unseen(reading.read(source), recommender, content)
+        test = _unseen(reading.read(source, told=not json), recommender, content)
     metrics = evaluate_recommender(recommender, test, k=k)
     if json:
-        print_json(metrics)
+        print_json(metrics if test.layout is None else {**metrics, "layout": test.layout.to_dict()})
         return
     print_metrics(metrics)
     if "uncertainty" in metrics:

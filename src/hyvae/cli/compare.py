@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,10 +68,11 @@ def compare(
     chosen = _parsed(settings or [])
     if out is not None:
         require_writable(out)
-    ratings = reading.read(source)
+    ratings = reading.read(source, told=not json)
     # the URL of a database may hold a password
     told = ratings.source if "://" in source else source
-    with terminable(), Watch() as watch:
+    alone = nullcontext() if out is None else options.writing(out / PAGE)
+    with alone, terminable(), Watch() as watch:
         result = compare_models(
             ratings,
             models.split(","),
@@ -84,7 +86,15 @@ def compare(
             on_cell=watch,
         )
     command = ["hyvae", *(told if argument == source else argument for argument in sys.argv[1:])]
-    result = replace(result, provenance={"source": told, "command": command} | result.provenance)
+    result = replace(
+        result,
+        provenance={
+            "source": told,
+            "layout": None if ratings.layout is None else ratings.layout.to_dict(),
+            "command": command,
+        }
+        | result.provenance,
+    )
     if result.found:
         total = result.seeds * len(result.cells)
         note(f"{result.found} of {total} cells were found in {cache or default_cache()}; --fresh trains them anew")

@@ -36,16 +36,20 @@ def describe_(source: options.Source, reading: options.Reading, json: options.Js
 
         hyvae data describe movielens-small
     """
-    ratings = reading.read(source)
+    ratings = reading.read(source, told=False)
     facts = describe(ratings)
     if json:
         print_json({"source": source, "fingerprint": ratings.fingerprint, **facts})
         return
+    if ratings.layout is not None:
+        stdout.print(str(ratings.layout), markup=False, highlight=False, soft_wrap=True)
     table(source, ("", "rated", "listed"), _sizes(facts))
     stdout.print(
         f"{facts['ratings']:,} ratings · sparsity {facts['sparsity']:.2%} · mean {facts['mean']:.4f} · "
         f"scale {facts['scale'][0]:g} to {facts['scale'][1]:g}"
     )
+    if facts["unrated"]:
+        stdout.print(f"{facts['unrated']:,} pairs without a rating")
     for kind in ("user", "item"):
         spread = facts[f"ratings_per_{kind}"]
         stdout.print(

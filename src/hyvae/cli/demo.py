@@ -22,6 +22,7 @@ SOMEONE_NEW = {"The Matrix": 5.0, "Alien": 4.5, "Blade Runner": 5.0, "Notting Hi
 QUICK_EPOCHS = 30
 
 
+@options.holds_run
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("demo-run"),
     quick: Annotated[bool, typer.Option("--quick", help=f"{QUICK_EPOCHS} epochs instead of all.")] = False,

@@ -20,6 +20,7 @@ from hyvae.training import checkpoint_path
 Out = Annotated[Path | None, typer.Option(help="Run folder to write; default: the same, replaced as a whole.")]
 
 
+@options.holds_run
 @options.reads_source
 def fold_in(
     run: options.RunFolder,
@@ -44,10 +45,11 @@ def fold_in(
         raise DataError(
             f"{run} keeps no histories (--no-history) to add ratings to; train with them, or ask with --ratings"
         )
-    new = reading.read(source)
+    new = reading.read(source, told=not json)
     known = recommender.history
     folded = recommender.with_ratings(new)
     facts = {
+        "layout": None if new.layout is None else new.layout.to_dict(),
         "ratings": len(new),
         "new_users": folded.history.n_users - known.n_users,
         "new_items": folded.history.n_items - known.n_items,
@@ -64,6 +66,7 @@ def fold_in(
     )
 
 
+@options.holds_run
 def forget(
     run: options.RunFolder,
     user: Annotated[list[str], typer.Option("--user", help="Id of the user to forget; may be repeated.")],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -12,7 +13,10 @@ from typing import Annotated, Any, get_type_hints
 import torch
 import typer
 
-from hyvae.errors import ConfigError
+from hyvae.cli.output import stdout
+from hyvae.data import DATASETS
+from hyvae.errors import ConfigError, DataError
+from hyvae.files import cannot_be_written, held
 from hyvae.ratings import Ratings
 
 Source = Annotated[
@@ -65,8 +69,17 @@ class Reading:
         str, _reading("--on-bad-rows", "Rows that cannot be used: error, or skip (counts and lists them).")
     ] = "error"
 
-    def read(self, source: str) -> Ratings:
-        """Read a source."""
+    quote: Annotated[str | None, _reading("--quote", "Around fields of a text; '' if quotes are plain.")] = None
+    time_unit: Annotated[str | None, _reading("--time-unit", "Of times: s, ms, us, ns, yyyymmdd, year or excel.")] = (
+        None
+    )
+    time_format: Annotated[str | None, _reading("--time-format", "Of dates, for example %d/%m/%Y.")] = None
+    not_rated: Annotated[
+        list[str] | None, _reading("--not-rated", "A rating that stands for 'not rated', such as -1; may be repeated.")
+    ] = None
+
+    def read(self, source: str, *, told: bool = True) -> Ratings:
+        """Read a source, and tell what was taken for what, unless the caller does (`told` is false)."""
         options: dict[str, Any] = {
             "user": self.user_column,
             "item": self.item_column,
@@ -80,8 +93,15 @@ class Reading:
             "query": self.query,
             "on_duplicates": self.on_duplicates,
             "on_bad_rows": self.on_bad_rows,
+            "quote": self.quote,
+            "time_unit": self.time_unit,
+            "time_format": self.time_format,
+            "not_rated": tuple(self.not_rated or ()),
         }
-        return Ratings.read(source, **options)
+        ratings = Ratings.read(source, **options)
+        if told and ratings.layout is not None and source not in DATASETS:
+            stdout.print(f"read {ratings.layout}", markup=False, highlight=False, soft_wrap=True)
+        return ratings
 
 
 def reads_source(command: Callable[..., None]) -> Callable[..., None]:
@@ -112,6 +132,37 @@ def reads_source(command: Callable[..., None]) -> Callable[..., None]:
     changed.__signature__ = signature.replace(parameters=parameters)
     changed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
     return with_options
+
+
+def holds_run(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command that writes a run (``out``, else ``run``) begin only where no other one is writing it.
+
+    From its start to its end: what is trained, or read to be changed, would else be lost to the other's writing.
+    """
+
+    @functools.wraps(command)
+    def alone(**arguments: Any) -> None:
+        with writing(arguments["out"] or arguments["run"]):
+            command(**arguments)
+
+    return alone
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Hold a file or a folder that is about to be written.
+
+    Raises
+    ------
+    DataError
+        Another command holds it, or it cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(place))
+        except OSError as error:
+            raise DataError(cannot_be_written(place, error)) from error
+        yield
 
 
 def _parse_scale(text: str | None) -> tuple[float, float] | None:

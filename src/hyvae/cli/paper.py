@@ -42,6 +42,7 @@ def paper(
     # figures need matplotlib, which is an extra
     from hyvae.paper import retell
     from hyvae.paper.experiments import DATA
+    from hyvae.paper.report import PAGE
     from hyvae.paper.retelling import default_cache
 
     options.set_threads(threads)
@@ -50,7 +51,7 @@ def paper(
     if not names:
         raise ConfigError(f"--data takes some of {', '.join(DATA)}")
     command = ["hyvae", *sys.argv[1:]]
-    with terminable(), Watch("training") as watch:
+    with options.writing(out / PAGE), terminable(), Watch("training") as watch:
         page = retell(what, out, quick=quick, data=names, cache=cache, command=command, told=watch)
     if watch.standing is not None and watch.standing.found:
         note(f"{watch.standing.found} of {watch.standing.total} trainings were found in {cache or default_cache()}")

@@ -16,6 +16,7 @@ from hyvae.cli.output import notes_shown, print_json, stdout, table
 from hyvae.data import Split, extend_split, merge, whole
 from hyvae.errors import ConfigError, RunError
 from hyvae.evaluation import evaluate
+from hyvae.layout import SourceLayout
 from hyvae.models import REGISTRY
 from hyvae.models.settings import parse_setting
 from hyvae.ratings import Ratings
@@ -27,6 +28,7 @@ from hyvae.training import Checkpointing, checkpoint_path
 _NAMES = ", ".join(REGISTRY)
 
 
+@options.holds_run
 @options.reads_source
 def train(
     source: options.Source,
@@ -97,7 +99,7 @@ def train(
         if (model or first.name, preset or first.preset) != (first.name, first.preset):
             raise ConfigError(f"{start_from} is a run of {first.name} ({first.preset}); leave out --model and --preset")
         recommender = first.to_update(**chosen)
-    ratings = reading.read(source)
+    ratings = reading.read(source, told=not json)
     parts = _parts(ratings, earlier, split, split_seed, everything)
     # the URL of a database may hold a password
     told = ratings.source if "://" in source else source
@@ -109,6 +111,7 @@ def train(
         history=not no_history,
         source=told,
         data=ratings.fingerprint,
+        layout=ratings.layout,
         command=["hyvae", *(told if argument == source else argument for argument in sys.argv[1:])],
     )
     checkpoint = Checkpointing(checkpoint_path(out), checkpoint_every, resume)
@@ -169,6 +172,8 @@ class Job:
     data : str
         Fingerprint of the source's ratings.
     command : list of str
+    layout : SourceLayout or None
+        What was taken for what in the source.
     """
 
     recommender: Recommender
@@ -179,6 +184,7 @@ class Job:
     source: str = ""
     data: str = ""
     command: Sequence[str] = ()
+    layout: SourceLayout | None = None
 
     def run(self, out: Path, checkpoint: Checkpointing | None = None) -> dict[str, Any]:
         """Fit on the training part, evaluate on the test part, and write the run."""
@@ -208,6 +214,7 @@ class Job:
         return {
             "source": self.source,
             "data_fingerprint": self.data,
+            "layout": None if self.layout is None else self.layout.to_dict(),
             "split": "all" if parts.kind == "all" else {"kind": parts.kind, "seed": parts.seed},
         }
 

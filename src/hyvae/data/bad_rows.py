@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from hyvae.errors import DataError, DataWarning
+from hyvae.errors import DataError, warn
+from hyvae.wording import say
 
 Place = Callable[[int], str]
 MOST_LISTED = 20
@@ -51,9 +51,10 @@ class BadRows:
             return None
         rows = np.flatnonzero(np.logical_or.reduce([bad for bad, _ in self._found]))
         if not skip:
+            mend = say("on_bad_rows='skip'", "--on-bad-rows skip")
             raise DataError(
                 f"{source}, {place(int(rows[0]) + 1)}: {self._reason(int(rows[0]))} "
-                f"({len(rows):,} bad row{'s' * (len(rows) > 1)} in all; --on-bad-rows skip leaves them out)"
+                f"({len(rows):,} bad row{'s' * (len(rows) > 1)} in all; {mend} leaves them out)"
             )
         listed = [f"{place(row + 1)}: {self._reason(row)}" for row in rows[:MOST_LISTED].tolist()]
         if len(rows) > MOST_LISTED:
@@ -61,7 +62,7 @@ class BadRows:
         if len(rows) == self.n_rows:
             raise DataError(f"{source}: none of its {self.n_rows:,} rows can be used; {listed[0]}")
         count = f"{source}: left out {len(rows):,} of {self.n_rows:,} rows"
-        warnings.warn("\n  ".join([count, *listed]), DataWarning, stacklevel=2)
+        warn("\n  ".join([count, *listed]))
         return np.setdiff1d(np.arange(self.n_rows), rows, assume_unique=True)
 
     def _reason(self, row: int) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
@@ -95,6 +95,42 @@ def _pyarrow() -> Any:
 
 
 # -- Parquet -----------------------------------------------------------------------------------------------------
+
+
+class TableSize(NamedTuple):
+    """What a Parquet file says of itself: its rows, and its bytes when they are unpacked (0 where nothing tells)."""
+
+    rows: int
+    unpacked: int
+
+
+def parquet_size(path: Path) -> TableSize:
+    """How large a table would be, without decoding it.
+
+    Raises
+    ------
+    Exception
+        Of many kinds: it is damaged.
+    """
+    pa = _pyarrow()
+    if pa is None:
+        with path.open("rb") as file:
+            return TableSize(pl.scan_parquet(file).select(pl.len()).collect().item(), 0)
+    with pa.parquet.ParquetFile(path) as stored:
+        known = stored.metadata
+        groups = [known.row_group(number) for number in range(known.num_row_groups)]
+        return TableSize(known.num_rows, sum(group.total_byte_size for group in groups))
+
+
+def parquet_table(path: Path) -> pl.DataFrame:
+    """A whole Parquet file, by pyarrow where it is installed.
+
+    Raises
+    ------
+    Exception
+        Of many kinds: it is damaged.
+    """
+    return _parquet_columns(path, list(_parquet_names(path)))
 
 
 def _parquet_names(path: Path) -> Sequence[str]:

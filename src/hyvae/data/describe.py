@@ -23,7 +23,8 @@ def describe(ratings: Ratings) -> dict[str, Any]:
         Plain numbers, ready for JSON. ``users`` and ``items`` are those with a rating, ``listed_users`` and
         ``listed_items`` all of the vocabulary; ``density`` is of the rated users × rated items,
         ``listed_density`` of the whole matrix; ``levels`` maps rating to count (empty where there are
-        more than 100 values); ``first`` and ``last`` are UTC times, None without timestamps.
+        more than 100 values); ``first`` and ``last`` are UTC times, None without timestamps; ``unrated`` counts
+        pairs without a rating; ``layout`` says what was taken for what, None where no source was read.
     """
     if not len(ratings):
         raise DataError("there are no ratings to describe")
@@ -47,6 +48,8 @@ def describe(ratings: Ratings) -> dict[str, Any]:
         "ratings_per_item": _spread(per_item),
         "first": None if times is None else _utc(times.min()),
         "last": None if times is None else _utc(times.max()),
+        "unrated": 0 if ratings.unrated is None else len(ratings.unrated),
+        "layout": None if ratings.layout is None else ratings.layout.to_dict(),
     }
 
 

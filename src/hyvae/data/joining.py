@@ -8,14 +8,14 @@ import numpy as np
 
 from hyvae.data.splits import FEWEST_RATINGS, Split, split
 from hyvae.errors import DataError
-from hyvae.ratings import Id, Ratings, Vocabulary, title_array
+from hyvae.ratings import Id, Ratings, Vocabulary, joined_pairs, title_array
 
 
 def merge(old: Ratings, new: Ratings) -> Ratings:
     """Both together, in the vocabularies of both; where both rate a pair, the new rating counts.
 
     Timestamps are kept where both have them (no ratings have all), titles where one has: for an item that both know,
-    the old one's. The scale is that of the old ones.
+    the old one's. The scale is that of the old ones. Pairs without a rating are those of both that neither rates.
 
     Raises
     ------
@@ -34,8 +34,10 @@ def merge(old: Ratings, new: Ratings) -> Ratings:
     first, second = reindexed(old, users, items), reindexed(new, users, items)
     again = np.isin(_keys(first), _keys(second))
     parts = [part for part in (first.take(~again), second) if len(part)]
+    unrated = joined_pairs([first.unrated, second.unrated])
     if not parts:
-        return Ratings.empty(users, items, old.scale, title_array(items, titles) if has_titles else None)
+        nothing = Ratings.empty(users, items, old.scale, title_array(items, titles) if has_titles else None)
+        return nothing.with_unrated(unrated)
     times = [part.timestamps for part in parts if part.timestamps is not None]
     return Ratings.from_indices(
         users,
@@ -47,6 +49,8 @@ def merge(old: Ratings, new: Ratings) -> Ratings:
         timestamps=np.concatenate(times) if len(times) == len(parts) else None,
         titles=title_array(items, titles) if has_titles else None,
         source=old.source,
+        unrated=unrated,
+        layout=new.layout,
     )
 
 
@@ -76,8 +80,12 @@ def reindexed(ratings: Ratings, users: Vocabulary, items: Vocabulary) -> Ratings
     titles = None
     if ratings.titles is not None:
         titles = title_array(items, dict(zip(ratings.items.ids.tolist(), ratings.titles, strict=True)))
+    unrated = None
+    if ratings.unrated is not None:
+        unrated = np.stack([user_place[ratings.unrated[:, 0]], item_place[ratings.unrated[:, 1]]], axis=1)
+        unrated = unrated[(unrated >= 0).all(axis=1)]
     if not len(kept):
-        return Ratings.empty(users, items, ratings.scale, titles)
+        return Ratings.empty(users, items, ratings.scale, titles).with_unrated(unrated)
     return Ratings.from_indices(
         users,
         items,
@@ -89,6 +97,8 @@ def reindexed(ratings: Ratings, users: Vocabulary, items: Vocabulary) -> Ratings
         titles=titles,
         parts=kept.parts,
         source=ratings.source,
+        unrated=unrated,
+        layout=ratings.layout,
     )
 
 

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from hyvae.data.bad_rows import BadRows
 from hyvae.data.columns import ReadOptions
+from hyvae.data.sentinels import not_rated_rows, warn_of_sentinel
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings, Vocabulary
 
@@ -39,6 +40,12 @@ def read_npz(path: Path, options: ReadOptions) -> Ratings:
     def position(entry: int) -> str:
         return f"row {rows[entry - 1]}, column {columns[entry - 1]} (from 0)"
 
+    unrated = not_rated_rows(pl.Series(values), options.not_rated)
+    pairs = None
+    if unrated is not None:
+        taken = unrated.to_numpy()
+        pairs = np.stack([rows[taken], columns[taken]], axis=1)
+        rows, columns, values = rows[~taken], columns[~taken], values[~taken]
     bad = BadRows(len(values))
     # what float32 cannot hold is infinite too
     infinite = ~(np.abs(values) <= np.finfo(np.float32).max)
@@ -58,7 +65,7 @@ def read_npz(path: Path, options: ReadOptions) -> Ratings:
     if kept is not None:
         rows, columns, values = rows[kept], columns[kept], values[kept]
     n_users, n_items = coo.shape
-    return Ratings.from_indices(
+    ratings = Ratings.from_indices(
         Vocabulary(np.arange(n_users, dtype=np.int64)),
         Vocabulary(np.arange(n_items, dtype=np.int64)),
         rows.astype(np.int64),
@@ -68,7 +75,11 @@ def read_npz(path: Path, options: ReadOptions) -> Ratings:
         on_duplicates=options.on_duplicates,
         source=source,
         place=position,
+        unrated=pairs,
     )
+    if options.scale is None:
+        warn_of_sentinel(ratings.values, source)
+    return ratings
 
 
 def _load(path: Path) -> Any:

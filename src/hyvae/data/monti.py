@@ -6,8 +6,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import polars as pl
 
 from hyvae.data.columns import ReadOptions
+from hyvae.data.sentinels import not_rated_rows
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings, Vocabulary
 
@@ -31,6 +33,12 @@ def read_monti(path: Path, options: ReadOptions) -> Ratings:
     if unmasked:
         raise DataError(f"{path}: {unmasked} ratings of M are neither in Otraining nor in Otest; mend the masks")
     user, item = np.nonzero(masked)
+    unrated = not_rated_rows(pl.Series(ratings[user, item]), options.not_rated)
+    pairs = None
+    if unrated is not None:
+        taken = unrated.to_numpy()
+        pairs = np.stack([user[taken], item[taken]], axis=1)
+        user, item = user[~taken], item[~taken]
     return Ratings.from_indices(
         Vocabulary(np.arange(ratings.shape[0], dtype=np.int64)),
         Vocabulary(np.arange(ratings.shape[1], dtype=np.int64)),
@@ -40,6 +48,7 @@ def read_monti(path: Path, options: ReadOptions) -> Ratings:
         scale=options.scale,
         parts=np.where(test[user, item] != 0, TEST, TRAIN),
         source=str(path),
+        unrated=pairs,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hyvae.data.formats import read_path
 from hyvae.data.named import DATASETS, load
 from hyvae.errors import DataError
 from hyvae.ratings import Duplicates, Ratings
+from hyvae.wording import say
 
 
 def read(
@@ -30,6 +32,10 @@ def read(
     query: str | None = None,
     on_duplicates: Duplicates = "error",
     on_bad_rows: BadRowsPolicy = "error",
+    quote: str | None = None,
+    time_unit: str | None = None,
+    time_format: str | None = None,
+    not_rated: float | str | Sequence[float | str] = (),
 ) -> Ratings:
     """Read ratings.
 
@@ -51,10 +57,20 @@ def read(
         Lowest and highest rating that can be given. Default: declared for named sets, else the observed ones.
     query : str, optional
         SQL that selects the rows, where the source is a database.
+    quote : str, optional
+        Character around fields of a text, '' where quotes are plain characters. Default: ``"`` around whole fields.
+    time_unit : ``s``, ``ms``, ``us``, ``ns``, ``yyyymmdd``, ``year`` or ``excel``, optional
+        What times are that are numbers. Default: the unit that puts all between 1990 and 2100.
+    time_format : str, optional
+        Form of dates, as in ``datetime.strptime``: ``"%d/%m/%Y"``. Default: guessed.
+    not_rated : number or str, or several, optional
+        Ratings that stand for *not rated*, such as -1, 0 or 99. Such pairs are kept in `Ratings.unrated`: nothing is
+        trained on them, and lists leave them out.
 
     Returns
     -------
     Ratings
+        `Ratings.layout` says what was taken for what.
         Ids are integers where every id of the column is written as a plain integer, else text.
 
     Raises
@@ -77,6 +93,10 @@ def read(
         query=query,
         on_duplicates=on_duplicates,
         on_bad_rows=on_bad_rows,
+        quote=quote,
+        time_unit=time_unit,
+        time_format=time_format,
+        not_rated=not_rated,  # type: ignore[arg-type]  # made a tuple
     )
     if isinstance(source, str) and source in DATASETS:
         given = [name for name, value in vars(options).items() if value != getattr(ReadOptions(), name)]
@@ -87,7 +107,9 @@ def read(
         return read_database(source, options)
     if query is not None:
         told = without_secrets(source) if isinstance(source, str) and "://" in source else source
-        raise DataError(f"{told}: a query needs a database, such as sqlite:///ratings.db; leave query out (--query)")
+        raise DataError(
+            f"{told}: a query needs a database, such as sqlite:///ratings.db; leave it out ({say('query', '--query')})"
+        )
     if isinstance(source, str) and source.startswith(("http://", "https://")):
         # told by its address, where errors tell the file in the cache
         return replace(read_path(fetch_url(source), options), source=without_secrets(source))

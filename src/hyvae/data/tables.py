@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -12,14 +14,19 @@ from numpy.typing import NDArray
 
 from hyvae.data.bad_rows import BadRows, Place
 from hyvae.data.columns import BadRowsPolicy, Columns, ReadOptions, require_columns
-from hyvae.errors import DataError
+from hyvae.data.ids import alike, indexed, typed_ids, usable_ids
+from hyvae.data.sentinels import not_rated_rows, warn_of_sentinel
+from hyvae.data.times import Times, read_times
+from hyvae.errors import DataError, warn
+from hyvae.layout import SourceLayout
 from hyvae.ratings import Duplicates, Ratings, Vocabulary, check_ids, checked_scale
+from hyvae.wording import say
 
 # what a table that cannot be converted raises: pyarrow's own errors derive from the built-in ones
 _CONVERSION_ERRORS = (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError, NotImplementedError)
 _LARGEST = float(np.finfo(np.float32).max)
-# integer ids are looked up in an array where it holds at most this many places a rating
-_PLACES_A_RATING = 4
+# an item has one title; where more items than this share have several, the column holds something else
+_MOST_RETITLED = 0.2
 
 
 def ratings_from_table(
@@ -33,6 +40,9 @@ def ratings_from_table(
     scale: tuple[float, float] | None = None,
     on_duplicates: Duplicates = "error",
     on_bad_rows: BadRowsPolicy = "error",
+    time_unit: str | None = None,
+    time_format: str | None = None,
+    not_rated: float | str | Sequence[float | str] = (),
     source: str = "table",
 ) -> Ratings:
     """Build ratings from a table with one rating a row.
@@ -44,7 +54,7 @@ def ratings_from_table(
     user, item, rating : str or int
         Names of the columns. Ids are integers of any width, text or UUIDs; text stays text (``'007'`` is never 7).
     timestamp : str, optional
-        Column of seconds since 1970, or of dates.
+        Column of times: numbers, dates, or text of either.
     title : str, optional
         Column of item titles; an item's first title counts.
     scale : pair of float, optional
@@ -53,6 +63,8 @@ def ratings_from_table(
         What becomes of several ratings of one user for one item; see `hyvae.data.read`.
     on_bad_rows : ``error`` or ``skip``
         What becomes of rows that cannot be used; see `hyvae.data.read`.
+    time_unit, time_format, not_rated
+        See `hyvae.data.read`.
     source : str
         How error messages call the table.
 
@@ -63,7 +75,15 @@ def ratings_from_table(
         nor text, a rating that is not a finite number or off the scale, or a repeated user-item pair.
     """
     columns = Columns(*(_column_name(name) for name in (user, item, rating, timestamp, title)))
-    options = ReadOptions(scale=scale, on_duplicates=on_duplicates, on_bad_rows=on_bad_rows)
+    options = ReadOptions(
+        title=title,
+        scale=scale,
+        on_duplicates=on_duplicates,
+        on_bad_rows=on_bad_rows,
+        time_unit=time_unit,
+        time_format=time_format,
+        not_rated=not_rated,  # type: ignore[arg-type]  # made a tuple
+    )
     return ratings_from_frame(_as_frame(table, columns, source), columns, options, source=source)
 
 
@@ -77,6 +97,7 @@ def ratings_from_frame(
     bad: BadRows | None = None,
     text_ids: bool = False,
     listed: pl.DataFrame | None = None,
+    layout: SourceLayout | None = None,
 ) -> Ratings:
     """Build ratings from a Polars frame that has these columns.
 
@@ -90,6 +111,8 @@ def ratings_from_frame(
         Ids were read from text, so that those written as plain integers are integers.
     listed : DataFrame, optional
         Columns ``item`` and ``title``: items of the source's catalogue, rated or not.
+    layout : SourceLayout, optional
+        What the reader knows of how the source is laid out; default: its columns.
 
     Raises
     ------
@@ -99,49 +122,128 @@ def ratings_from_frame(
         raise DataError(f"{source}: no ratings; give at least one row of user, item, rating")
     if options.scale is not None:
         checked_scale(options.scale, source)
-    bad = bad or BadRows(frame.height)
-    users, items = (_present(frame[name], noun, bad, text_ids) for name, noun in _id_columns(columns))
-    values = _numbers(frame[columns.rating], options.scale, bad)
-    times = None if columns.timestamp is None else _seconds(frame[columns.timestamp], bad)
-    kept = bad.settle(source, place, skip=options.on_bad_rows == "skip")
-    if kept is not None:
-        frame, users, items, values = frame[kept], users[kept], items[kept], values[kept]
-        times = None if times is None else times[kept]
-        place = _place_of_kept(place, kept)
-    if listed is None and columns.title is not None:
-        listed = pl.DataFrame({"item": items, "title": frame[columns.title]}).unique(
-            "item", keep="first", maintain_order=True
-        )
-    if listed is not None:
-        n_rated = len(items)
-        items = pl.concat([items, listed["item"].rename(items.name)])
-    where = f"{source}, {place(1)}"
-
-    def typed_and_indexed(column: pl.Series, noun: str) -> tuple[Vocabulary, NDArray[Any]]:
-        vocabulary, index = _indexed(_typed_ids(column, noun, where, text_ids))
-        return check_ids(vocabulary, noun, source), index
-
-    # side by side: Polars and numpy work outside the interpreter's lock
-    with ThreadPoolExecutor(2) as pool:
-        both = pool.map(typed_and_indexed, (users, items), ("user id", "item id"))
-        (user_vocabulary, user_index), (item_vocabulary, item_index) = both
+    layout = layout or SourceLayout(**columns.fields())
+    rows, times = _usable_rows(frame, columns, options, source, place, bad or BadRows(frame.height), text_ids)
+    if times is not None:
+        layout = replace(layout, time_unit=times.form)
+    if listed is None and rows.titles is not None:
+        listed, notes = _titles_of_rows(rows.items, rows.titles, guessed=options.title is None)
+        layout = replace(layout, title=columns.title if listed is not None else None, notes=layout.notes + notes)
+    (users, user_index), (items, item_index) = _indexed(rows, listed, source, text_ids)
     titles = None
     if listed is not None:
-        titles = _titles(item_vocabulary, item_index[n_rated:], listed["title"])
-        item_index = item_index[:n_rated]
-    return Ratings.from_indices(
-        user_vocabulary,
-        item_vocabulary,
+        titles = _titles(items, item_index[len(rows.values) :], listed["title"])
+        item_index = item_index[: len(rows.values)]
+    pairs, place = None, rows.place
+    values, seconds = rows.values, rows.seconds
+    if rows.unrated is not None:
+        taken, rated = np.flatnonzero(rows.unrated), np.flatnonzero(~rows.unrated)
+        layout = replace(layout, not_rated=options.not_rated)
+        if not len(rated):
+            asked = say("not_rated", "--not-rated")
+            raise DataError(f"{source}: none of its {len(taken):,} rows is rated ({layout}); mend {asked}")
+        pairs = np.stack([user_index[taken], item_index[taken]], axis=1)
+        user_index, item_index, values = user_index[rated], item_index[rated], values[rated]
+        seconds = None if seconds is None else seconds[rated]
+        place = _place_of_kept(place, rated)
+    ratings = Ratings.from_indices(
+        users,
+        items,
         user_index,
         item_index,
         values,
         scale=options.scale,
-        timestamps=times,
+        timestamps=seconds,
         titles=titles,
         on_duplicates=options.on_duplicates,
         source=source,
         place=place,
+        unrated=pairs,
+        layout=layout,
     )
+    # last: a reader that meets an error on its way reads again, and must not say things twice
+    for remark in () if times is None else times.remarks:
+        warn(f"{source}: {remark}")
+    if options.scale is None:  # a declared scale says what is a rating
+        warn_of_sentinel(ratings.values, source)
+    return ratings
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows that can be used, column by column."""
+
+    users: pl.Series
+    items: pl.Series
+    values: NDArray[np.float32]
+    seconds: NDArray[np.int64] | None
+    titles: pl.Series | None
+    unrated: NDArray[np.bool_] | None
+    place: Place
+
+    def at(self, rows: NDArray[np.int64]) -> _Rows:
+        """Those at these row numbers."""
+        return _Rows(
+            self.users[rows],
+            self.items[rows],
+            self.values[rows],
+            None if self.seconds is None else self.seconds[rows],
+            None if self.titles is None else self.titles[rows],
+            None if self.unrated is None else self.unrated[rows],
+            _place_of_kept(self.place, rows),
+        )
+
+
+def _usable_rows(
+    frame: pl.DataFrame,
+    columns: Columns,
+    options: ReadOptions,
+    source: str,
+    place: Place,
+    bad: BadRows,
+    text_ids: bool,
+) -> tuple[_Rows, Times | None]:
+    """The rows without bad ones, and what the times were read as."""
+    ratings = frame[columns.rating]
+    unrated = not_rated_rows(ratings, options.not_rated)
+    users, items = (usable_ids(frame[name], noun, bad, text_ids) for name, noun in _id_columns(columns))
+    values = _numbers(ratings, options.scale, bad, unrated)
+    times = None
+    if columns.timestamp is not None:
+        times = read_times(frame[columns.timestamp], options, bad, None if unrated is None else ~unrated)
+    _require_numbers(ratings, unrated, options, source)
+    rows = _Rows(
+        users,
+        items,
+        values,
+        None if times is None else times.seconds.fill_null(0).to_numpy(),
+        None if columns.title is None else frame[columns.title],
+        None if unrated is None else unrated.to_numpy(),
+        place,
+    )
+    kept = bad.settle(source, place, skip=options.on_bad_rows == "skip")
+    return rows if kept is None else rows.at(kept), times
+
+
+Indexed = tuple[Vocabulary, NDArray[Any]]
+
+
+def _indexed(rows: _Rows, listed: pl.DataFrame | None, source: str, text_ids: bool) -> tuple[Indexed, Indexed]:
+    """Vocabulary and indices of users and of items; those of the catalogue follow the items of the rows."""
+    items = rows.items
+    if listed is not None:
+        items = pl.concat(alike(items, listed["item"].rename(items.name)))
+
+    where = f"{source}, {rows.place(1)}"
+
+    def typed_and_indexed(column: pl.Series, noun: str) -> Indexed:
+        vocabulary, index = indexed(typed_ids(column, noun, where, text_ids))
+        return check_ids(vocabulary, noun, source), index
+
+    # side by side: Polars and numpy work outside the interpreter's lock
+    with ThreadPoolExecutor(2) as pool:
+        users, things = pool.map(typed_and_indexed, (rows.users, items), ("user id", "item id"))
+    return users, things
 
 
 def _id_columns(columns: Columns) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -204,26 +306,33 @@ def _speaks_arrow(table: Any) -> bool:
     return hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__")
 
 
-def _present(column: pl.Series, noun: str, bad: BadRows, text_ids: bool) -> pl.Series:
-    """Ids as text or 64-bit integers; gaps, and integers that do not fit, are bad rows."""
-    missing = column.is_null()
-    if text_ids and column.dtype == pl.String:
-        # to strip 25 million ids takes seconds, and few files have blanks around them
-        blank = column.str.starts_with(" ").any()
-        missing = missing | ((column.str.strip_chars() if blank else column) == "").fill_null(False)
-    bad.add(missing, lambda _: f"the {noun} is missing; fill it in or leave the row out")
-    if not column.dtype.is_integer():
-        return column
-    numbers = column.cast(pl.Int64, strict=False)
-    bad.add(
-        numbers.is_null() & ~missing,
-        lambda row: f"the {noun} {column[row]} is too large for 64 bits; make the ids text",
-    )
-    return numbers
+def _titles_of_rows(
+    items: pl.Series, titles: pl.Series, *, guessed: bool
+) -> tuple[pl.DataFrame | None, tuple[str, ...]]:
+    """Columns item and title, the first of each item; None for a guessed column that holds no titles of items."""
+    pairs = pl.DataFrame({"item": items, "title": titles})
+    different = pairs.unique(["item", "title"], keep="first", maintain_order=True)
+    if guessed:
+        titled = pl.col("title").is_not_null()
+        several = pairs.filter(titled)["item"].value_counts(name="rows").filter(pl.col("rows") > 1)
+        retitled = different.filter(titled)["item"].value_counts(name="titles").filter(pl.col("titles") > 1)
+        if len(retitled) > _MOST_RETITLED * len(several):
+            asked = say(f"title={titles.name!r}", f"--title-column {titles.name}")
+            return None, (f"{titles.name!r} differs within an item and is no title ({asked} takes it)",)
+    return different.unique("item", keep="first", maintain_order=True), ()
 
 
-def _numbers(column: pl.Series, scale: tuple[float, float] | None, bad: BadRows) -> NDArray[np.float32]:
-    """Ratings as numbers; those that are missing, no number, infinite or off the declared scale are bad rows."""
+def _numbers(
+    column: pl.Series, scale: tuple[float, float] | None, bad: BadRows, unrated: pl.Series | None
+) -> NDArray[np.float32]:
+    """Ratings as numbers; those that are missing, no number, infinite or off the declared scale are bad rows.
+
+    Those that stand for *not rated* are any number.
+    """
+    if unrated is not None:
+        filler = 0.0 if scale is None else scale[0]
+        column = column.cast(pl.Float64) if column.dtype.is_numeric() else column
+        column = column.set(unrated, str(filler) if column.dtype == pl.String else filler)
     missing = column.is_null()
     if column.dtype == pl.String:
         text = column.str.strip_chars()
@@ -255,102 +364,24 @@ def _numbers(column: pl.Series, scale: tuple[float, float] | None, bad: BadRows)
     return values.to_numpy()
 
 
+def _require_numbers(column: pl.Series, unrated: pl.Series | None, options: ReadOptions, source: str) -> None:
+    """Refuse a column of ratings that holds text throughout: leaving its rows out would leave nothing."""
+    if column.dtype != pl.String or options.on_bad_rows == "skip":
+        return
+    given = (column if unrated is None else column.filter(~unrated)).drop_nulls().str.strip_chars()
+    if len(given) > 1 and given.cast(pl.Float64, strict=False).is_null().all() and not _mend(given[0]):
+        shown = ", ".join(map(repr, given.unique(maintain_order=True)[:3]))
+        asked = say("rating=…", "--rating-column …")
+        raise DataError(
+            f"{source}: column {column.name!r} holds no number in any row ({shown}, …); name the ratings: {asked}"
+        )
+
+
 def _mend(rating: str) -> str:
     try:
         return f"; write it with a point: {float(rating.replace(',', '.')):g}"
     except ValueError:
         return ""
-
-
-def _seconds(column: pl.Series, bad: BadRows) -> NDArray[np.int64]:
-    """Times as whole seconds since 1970: from numbers, dates, or text of either."""
-    missing = column.is_null()
-    bad.add(missing, lambda _: "the timestamp is missing; fill it in or leave the column out")
-    times = _times_from_text(column) if column.dtype == pl.String else column
-    if isinstance(times.dtype, pl.Datetime | pl.Date):
-        seconds = times.dt.epoch("s").cast(pl.Int64)
-    elif times.dtype.is_numeric():
-        seconds = times.cast(pl.Int64, strict=False)
-    else:
-        seconds = pl.repeat(None, len(column), dtype=pl.Int64, eager=True)
-    bad.add(
-        seconds.is_null() & ~missing,
-        lambda row: (
-            f"the timestamp {column[row]!r} is no time; "
-            "give seconds since 1970 or dates of one form, or leave the column out (--time-column '')"
-        ),
-    )
-    return seconds.fill_null(0).to_numpy()
-
-
-def _times_from_text(column: pl.Series) -> pl.Series:
-    """Numbers where most are, else dates in the form of the first ones."""
-    text = column.str.strip_chars()
-    numbers = text.cast(pl.Float64, strict=False)
-    if 2 * numbers.null_count() <= len(column):
-        # whole numbers by themselves: a float holds no more than 53 bits
-        return text.cast(pl.Int64, strict=False).fill_null(numbers.cast(pl.Int64, strict=False))
-    try:
-        return text.str.to_datetime(strict=False)
-    except pl.exceptions.PolarsError:
-        return pl.repeat(None, len(column), dtype=pl.Int64, eager=True)
-
-
-def _typed_ids(ids: pl.Series, noun: str, where: str, text_ids: bool) -> pl.Series:
-    """Ids as 64-bit integers or as text."""
-    if isinstance(ids.dtype, pl.Categorical | pl.Enum):
-        return ids.cast(pl.String)
-    if ids.dtype == pl.String:
-        return _ids_from_text(ids, noun, where) if text_ids else ids
-    if ids.dtype == pl.Object and all(isinstance(value, UUID) for value in ids):
-        return pl.Series(ids.name, [str(value) for value in ids])
-    if ids.dtype != pl.Int64:
-        raise DataError(f"{where}: the {noun} {ids[0]!r} is of type {ids.dtype}; ids must be integers or text")
-    return ids
-
-
-def _ids_from_text(ids: pl.Series, noun: str, where: str) -> pl.Series:
-    """Ids as integers where every one is written as a plain integer, else as the text that they are."""
-    numbers = _plain_integers(ids)
-    if numbers is None:
-        # blanks around them do not count, but to strip 25 million ids takes seconds
-        numbers = _plain_integers(ids.str.strip_chars())
-    if numbers is not None:
-        return numbers
-    unique = ids.unique().str.strip_chars()
-    if unique.str.contains(r"^-?[0-9]+\.0+$").all():
-        raise DataError(f"{where}: the {noun}s are decimal numbers ({unique[0]}); write them as integers")
-    return ids
-
-
-def _plain_integers(ids: pl.Series) -> pl.Series | None:
-    numbers = ids.cast(pl.Int64, strict=False)
-    # '007' and '+7' read as numbers but are longer than a number is written: they are names
-    plain = not numbers.null_count() and ids.str.len_bytes().sum() == _written_length(numbers)
-    return numbers if plain else None
-
-
-def _written_length(numbers: pl.Series) -> int:
-    """Number of characters that all these integers take when they are written plainly."""
-    if numbers.min() < 0:  # type: ignore[operator]
-        return int(numbers.cast(pl.String).str.len_bytes().sum())
-    digits = range(1, len(str(numbers.max())))
-    return len(numbers) + sum(int((numbers >= 10**digit).sum()) for digit in digits)
-
-
-def _indexed(ids: pl.Series) -> tuple[Vocabulary, NDArray[Any]]:
-    """The sorted unique ids, and the place of each id among them."""
-    if ids.dtype == pl.Int64:
-        numbers = ids.to_numpy()
-        low, high = int(numbers.min()), int(numbers.max())
-        if low >= 0 and high < _PLACES_A_RATING * len(numbers) + 2**20:
-            # a table with a place for each number is many times faster than hashing
-            used = np.zeros(high + 1, dtype=bool)
-            used[numbers] = True
-            return Vocabulary(np.flatnonzero(used)), (np.cumsum(used, dtype=np.int32) - 1)[numbers]
-    unique = ids.unique().sort()
-    index = ids.replace_strict(unique, pl.Series(np.arange(len(unique))), return_dtype=pl.Int64).to_numpy()
-    return Vocabulary(unique.to_numpy() if ids.dtype == pl.Int64 else np.array(unique.to_list(), dtype=object)), index
 
 
 def _titles(items: Vocabulary, index: NDArray[np.int64], titles: pl.Series) -> NDArray[Any]:

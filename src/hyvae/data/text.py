@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import mmap
 import re
 from array import array
 from dataclasses import dataclass, replace
@@ -20,9 +21,14 @@ import polars as pl
 from hyvae.data.bad_rows import BadRows
 from hyvae.data.columns import Columns, ReadOptions, choose_columns
 from hyvae.data.compressed import DECOMPRESSORS, ending, read_bytes
+from hyvae.data.encodings import as_utf8, mend_of_binary, not_utf8
+from hyvae.data.quotes import with_literal_quotes
 from hyvae.data.tables import ratings_from_frame
+from hyvae.data.unnamed import checked_order
 from hyvae.errors import DataError
+from hyvae.layout import SourceLayout
 from hyvae.ratings import Ratings
+from hyvae.wording import say
 
 _SEPARATORS = (",", "\t", ";", "|", "::")
 # Polars takes one byte as separator; a longer one is swapped for this control character, made for the purpose
@@ -30,7 +36,6 @@ _UNIT_SEPARATOR = b"\x1f"
 _SAMPLE_ROWS = 100
 _CHUNK = 1 << 20
 _LARGE = 1 << 25
-_BYTE_ORDER_MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
 def read_text(path: Path, options: ReadOptions) -> Ratings:
@@ -52,9 +57,9 @@ def _read_large(path: Path, options: ReadOptions) -> Ratings | None:
     layout = find_layout(head, str(path), options) if head else None
     if layout is None or layout.text != head or options.encoding != "utf-8":
         return None
-    columns = choose_columns(layout.names, options, str(path), named=layout.named)
-    # quotes may come later in the file
-    return _ratings_if_clean(replace(layout, quote='"'), path, columns, str(path), options)
+    if options.quote is None:
+        layout = replace(layout, quote='"')  # it may come later in the file
+    return _ratings_if_clean(layout, path, columns_of(layout, str(path), options), str(path), options)
 
 
 def ratings_from_text(data: bytes, source: str, options: ReadOptions, *, listed: pl.DataFrame | None = None) -> Ratings:
@@ -70,7 +75,7 @@ def ratings_from_text(data: bytes, source: str, options: ReadOptions, *, listed:
     DataError
     """
     layout = find_layout(data, source, options)
-    columns = choose_columns(layout.names, options, source, named=layout.named)
+    columns = columns_of(layout, source, options)
     if listed is not None:
         columns = replace(columns, title=None)
     ratings = _ratings_if_clean(layout, layout.text, columns, source, options, listed)
@@ -78,8 +83,32 @@ def ratings_from_text(data: bytes, source: str, options: ReadOptions, *, listed:
         return ratings
     text = TextTable(layout, source)
     return ratings_from_frame(
-        text.frame, columns, options, source=source, place=text.place, bad=text.bad, text_ids=True, listed=listed
+        text.frame,
+        columns,
+        options,
+        source=source,
+        place=text.place,
+        bad=text.bad,
+        text_ids=True,
+        listed=listed,
+        layout=layout.told(columns, options),
     )
+
+
+def columns_of(layout: Layout, source: str, options: ReadOptions) -> Columns:
+    """Which column of a text holds what.
+
+    Raises
+    ------
+    DataError
+        As `choose_columns`; without a header line, a content that contradicts the order of the columns.
+    """
+    columns = choose_columns(layout.names, options, source, named=layout.named, separator=layout.shown_separator)
+    if layout.named or options.user or options.item or options.rating:
+        return columns
+    head = b"\n".join(layout.text.split(b"\n", _SAMPLE_ROWS)[:_SAMPLE_ROWS])
+    sample = TextTable(replace(layout, text=head), source).frame
+    return columns if sample.is_empty() else checked_order(columns, sample, source)
 
 
 @dataclass(frozen=True)
@@ -101,6 +130,8 @@ class Layout:
     quote : str or None
     first_line : int
         Line of the source at which the rows begin, from 1.
+    source_separator : str or None
+        The separator of the source, where it takes more than one character.
     """
 
     text: bytes
@@ -110,6 +141,23 @@ class Layout:
     separator: str
     quote: str | None
     first_line: int
+    source_separator: str | None = None
+
+    @property
+    def shown_separator(self) -> str:
+        """The separator as it stands in the source."""
+        return self.source_separator or self.separator
+
+    def told(self, columns: Columns, options: ReadOptions) -> SourceLayout:
+        """What commands and runs say of it."""
+        return SourceLayout(
+            **columns.fields(),
+            named=self.named,
+            separator=self.shown_separator,
+            header=self.begin > 0,
+            encoding=options.encoding,
+            quote=options.quote,
+        )
 
 
 def find_layout(data: bytes, source: str, options: ReadOptions) -> Layout:
@@ -120,7 +168,7 @@ def find_layout(data: bytes, source: str, options: ReadOptions) -> Layout:
     DataError
         Empty, not text, two columns of one name, or control characters in the way.
     """
-    data = _as_utf8(data, source, options.encoding)
+    data = as_utf8(data, source, options.encoding)
     text = data.lstrip(b"\r\n")
     if not text or text.isspace():
         raise DataError(f"{source}: the file is empty; give a header line and at least one rating")
@@ -128,9 +176,12 @@ def find_layout(data: bytes, source: str, options: ReadOptions) -> Layout:
         text = text.replace(b"\r", b"\n")
     line = 1 + data[: len(data) - len(text)].count(b"\n")
     if b"\0" in text[:_CHUNK]:
-        raise DataError(f"{source}: not a text file (it holds NUL bytes); {_mend_of_binary(text)}")
-    separator, quote = options.separator or guess_separator(text), '"' if b'"' in text else None
-    if len(separator.encode()) > 1:
+        raise DataError(f"{source}: not a text file (it holds NUL bytes); {mend_of_binary(text)}")
+    separator = options.separator or guess_separator(text)
+    around = '"' if options.quote is None else options.quote
+    quote = around if around and around.encode() in text else None
+    long = separator if len(separator.encode()) > 1 else None
+    if long:
         if _UNIT_SEPARATOR in text:
             raise DataError(f"{source}: holds control characters (unit separators); remove them")
         text, quote = text.replace(separator.encode(), _UNIT_SEPARATOR), None
@@ -141,51 +192,15 @@ def find_layout(data: bytes, source: str, options: ReadOptions) -> Layout:
     try:
         fields = _fields(text[:begin].decode(), separator, quote)
     except UnicodeDecodeError as error:
-        raise DataError(_not_utf8(source, line)) from error
+        raise DataError(not_utf8(data, source, line)) from error
     if options.header is False or (options.header is None and any(map(_is_number, fields))):
-        return Layout(text, 0, tuple(str(number + 1) for number in range(len(fields))), False, separator, quote, line)
+        numbers = tuple(str(number + 1) for number in range(len(fields)))
+        return Layout(text, 0, numbers, False, separator, quote, line, long)
     names = tuple(field.strip() for field in fields)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{source}: more than one column is called {twice!r}; rename one in the header line")
-    return Layout(text, begin, names, True, separator, quote, line + 1)
-
-
-def _not_utf8(source: str, line: int) -> str:
-    return (
-        f"{source}, line {line}: not UTF-8 text; save the file as UTF-8, or name its encoding with encoding=… "
-        "(--encoding latin-1)"
-    )
-
-
-def _as_utf8(data: bytes, source: str, encoding: str) -> bytes:
-    for mark, name in _BYTE_ORDER_MARKS:
-        if data.startswith(mark) and not encoding.lower().startswith(name):
-            raise DataError(f"{source}: the text is {name}, not {encoding}; say encoding={name!r} (--encoding {name})")
-    try:
-        if encoding.lower().replace("-", "") != "utf8":
-            data = data.decode(encoding).encode()
-    except LookupError as error:
-        raise DataError(f"{source}: no encoding is called {encoding!r}; for example utf-8, latin-1, utf-16") from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{source}: the text is not {encoding} ({error.reason} at byte {error.start}); name another encoding"
-        ) from error
-    return data.removeprefix(b"\xef\xbb\xbf")
-
-
-_SIGNATURES = (
-    (b"PK\x03\x04", "a zip file (or a spreadsheet): name it .zip, or save the sheet as CSV"),
-    (b"\x1f\x8b", "compressed by gzip: name it .gz"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd: name it .zst"),
-    (b"PAR1", "Parquet: name it .parquet"),
-    (b"\x89HDF", "HDF5: name it .mat if it is one of Monti's"),
-    (b"SQLite format 3", "an SQLite database: give sqlite:///FILE and a query"),
-)
-
-
-def _mend_of_binary(data: bytes) -> str:
-    return next((f"it is {what}" for mark, what in _SIGNATURES if data.startswith(mark)), "save it as UTF-8 text")
+    return Layout(text, begin, names, True, separator, quote, line + 1, long)
 
 
 def guess_separator(text: bytes) -> str:
@@ -199,7 +214,7 @@ def _fields(line: str, separator: str, quote: str | None) -> list[str]:
     if quote is None:
         return line.rstrip("\r\n").split(separator)
     try:
-        return next(csv.reader([line.rstrip("\r\n")], delimiter=separator), [])
+        return next(csv.reader([line.rstrip("\r\n")], delimiter=separator, quotechar=quote), [])
     except csv.Error:
         return line.split(separator)
 
@@ -226,20 +241,36 @@ def _ratings_if_clean(
     """Ratings of a text that is clean throughout; None where only the reading field by field can say what is wrong."""
     types: dict[str, type[pl.DataType]] = dict.fromkeys(layout.names, pl.String)
     types[columns.rating] = pl.Float64
-    if columns.timestamp is not None:
+    if columns.timestamp is not None and options.time_format is None:
         head = _parse(layout, text, types, n_rows=_SAMPLE_ROWS)
         if head is not None and not head[columns.timestamp].cast(pl.Int64, strict=False).null_count():
             types[columns.timestamp] = pl.Int64
     frame = _parse(layout, text, types)
-    if frame is None:
+    if frame is None or (layout.quote and not _is_a_row_a_line(frame, layout, text)):
         return None
     frame = frame.select(columns.named().values())
     if any(frame[name].null_count() for name in frame.columns if name != columns.title):
         return None
+    # bad rows are told by their lines, which only the other reading knows
+    strict, told = replace(options, on_bad_rows="error"), layout.told(columns, options)
     try:
-        return ratings_from_frame(frame, columns, options, source=source, text_ids=True, listed=listed)
+        return ratings_from_frame(frame, columns, strict, source=source, text_ids=True, listed=listed, layout=told)
     except DataError:
         return None
+
+
+def _is_a_row_a_line(frame: pl.DataFrame, layout: Layout, text: bytes | Path) -> bool:
+    """Whether no quote has made one row of several lines; true of a text without quotes."""
+    mark = (layout.quote or "").encode()
+    if isinstance(text, bytes):
+        lines = text.count(b"\n") + (not text.endswith(b"\n"))
+    else:
+        with text.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content.find(mark) < 0:
+                return True
+            pieces = (content[at : at + _CHUNK] for at in range(0, len(content), _CHUNK))
+            lines = sum(piece.count(b"\n") for piece in pieces) + (content[-1:] != b"\n")
+    return len(frame) + (layout.begin > 0) == lines
 
 
 def _parse(
@@ -281,9 +312,11 @@ class TextTable:
 
     def __init__(self, layout: Layout, source: str) -> None:
         self.source, self.layout = source, layout
-        self._rows = layout.text[layout.begin :]
-        self._require_utf8()
         width = len(layout.names)
+        self._rows = layout.text[layout.begin :]
+        if layout.quote is not None:
+            self._rows = with_literal_quotes(self._rows, layout.separator, layout.quote, width)
+        self._require_utf8()
         # a line of our own decides how many fields a row may have: one more shows which rows have too many
         ruler = layout.separator.join(f"c{number}" for number in range(width + 1)).encode() + b"\n"
         try:
@@ -297,8 +330,8 @@ class TextTable:
         except pl.exceptions.PolarsError as error:
             reason = str(error).partition("\n")[0]
             raise DataError(
-                f"{source}: not a table separated by {layout.separator!r} ({reason}); "
-                "give every line the same fields, or name the separator with separator=… (--separator)"
+                f"{source}: not a table separated by {layout.shown_separator!r} ({reason}); give every line the same "
+                f"fields, or name the separator ({say('separator=…', '--separator …')})"
             ) from error
         filled = ~frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
         self._records = np.flatnonzero(filled.to_numpy())
@@ -307,7 +340,10 @@ class TextTable:
         self.bad = BadRows(len(frame))
         self.bad.add(
             frame[:, width].is_not_null(),
-            lambda _: f"more fields than the {width} columns; quote a field that holds {layout.separator!r}",
+            lambda _: (
+                f"more fields than the {width} columns; quote a field that holds {layout.shown_separator!r}, or name "
+                f"the separator ({say('separator=…', '--separator …')})"
+            ),
         )
 
     def _require_utf8(self) -> None:
@@ -319,7 +355,7 @@ class TextTable:
             body.decode()
         except UnicodeDecodeError as error:
             line = self.layout.first_line + body[: error.start].count(b"\n")
-            raise DataError(_not_utf8(self.source, line)) from error
+            raise DataError(not_utf8(body, self.source, line)) from error
 
     def place(self, row: int) -> str:
         """Name the line of the file on which data row `row` (from 1) stands."""
@@ -334,7 +370,8 @@ class TextTable:
     def _record_lines(self) -> array[int]:
         """Line within the body at which each record begins: quoted fields may hold line ends."""
         begins = array("q")
-        lines = csv.reader(io.StringIO(self._rows.decode(), newline=""), delimiter=self.layout.separator)
+        text = io.StringIO(self._rows.decode(), newline="")
+        lines = csv.reader(text, delimiter=self.layout.separator, quotechar=self.layout.quote)
         line = 0
         try:
             for _ in lines:

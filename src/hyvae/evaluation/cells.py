@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import time
@@ -171,6 +172,8 @@ class CellCache:
             with written_whole(self._file(key)) as part:
                 part.write_text(f"{text}\n", encoding="utf-8")
         except OSError as error:
+            if error.errno == errno.EBUSY:
+                return  # another comparison is writing the same cell
             raise DataError(cannot_be_written(self._file(key), error)) from error
 
     def _file(self, key: str) -> Path:

@@ -63,7 +63,11 @@ class Batcher(Generic[Q, A]):
             given_way[1].set_exception(QueueFullError())
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
-        return await future
+        try:
+            return await future
+        finally:
+            # an exception would keep this frame, and this frame the exception, with the question
+            del future, question, given_way
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()

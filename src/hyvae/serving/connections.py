@@ -22,8 +22,10 @@ _SWEEP = 0.5
 _MOST_PIPELINED = 8
 #: bytes that a byte of a body may take: a chunk of one byte has its length and two line ends beside it
 _FRAMING = 6
+#: bytes of a body that are read before the application asks for them
+_AHEAD = 16_384
 #: bytes that are parsed before the bounds are looked at again
-_PIECE = 8_192
+_PIECE = 2_048
 
 
 class Connections:
@@ -123,6 +125,10 @@ class Bounded(HttpToolsProtocol):
         super().connection_lost(exc)
         if self.on_gone is not None:
             self.on_gone()
+            self.on_gone = None
+        # or each would keep the others, with all that has come, until the next search for garbage
+        self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
+        self.pipeline.clear()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes a piece at a time, so that the parser never holds much more than a head may have."""
@@ -151,8 +157,11 @@ class Bounded(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Part of a body."""
         self._body += len(body)
-        if not self._dropping:
-            super().on_body(body)
+        if self._dropping:
+            return
+        super().on_body(body)
+        if len(self.cycle.body) > _AHEAD:
+            self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         """A request has come whole."""
@@ -163,7 +172,8 @@ class Bounded(HttpToolsProtocol):
     def drop_body(self) -> None:
         """Keep nothing of the body of a request that is refused."""
         self._dropping = True
-        self.cycle.body.clear()
+        if self.cycle is not None:
+            self.cycle.body.clear()
 
     def check(self, now: float, patience: float) -> None:
         """Close it if its request, or the reading of an answer, takes too long."""

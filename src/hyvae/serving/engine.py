@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from hyvae.errors import DataError
 from hyvae.people import People
 from hyvae.ratings import Id, Ratings, Vocabulary
 from hyvae.recommender import Recommender
-from hyvae.runs import CONFIG
+from hyvae.runs import config_digest
 from hyvae.serving import schemas
 from hyvae.serving.catalogue import Catalogue
 from hyvae.serving.choosing import choose
@@ -100,24 +99,15 @@ class Engine:
 
     @classmethod
     def load(cls, run: Path) -> Engine:
-        """Read a run, and ask it once: one that cannot answer is refused here.
+        """Read a run. One that cannot answer is refused.
 
         Raises
         ------
         RunError
             Not a run, damaged, or written by a newer hyvae.
-        DataError
-            It answers with what is no number.
         """
         digest = digest_of(run)  # first: if the run is replaced meanwhile, the next reload sees it
-        engine = cls(Recommender.load(run), digest)
-        some = np.flatnonzero(engine.rated)[:3]
-        low, high = engine.history.scale
-        someone = Person(some.astype(np.int64), np.linspace(low, high, len(some)).astype(np.float32))
-        scores = engine._people([someone]).scores()
-        if not np.isfinite(scores).all():
-            raise DataError(f"{run} answers with scores that are no numbers; train it again")
-        return engine
+        return cls(Recommender.load(run), digest)
 
     # -- who and what -------------------------------------------------------------------------------------
 
@@ -448,6 +438,6 @@ class Live:
 def digest_of(run: Path) -> str:
     """Of a run's config, which changes whenever one of its files does; empty where there is none."""
     try:
-        return hashlib.sha256((run / CONFIG).read_bytes()).hexdigest()
+        return config_digest(run)
     except OSError:
         return ""

@@ -22,7 +22,7 @@ HEAD = 65_536
 #: bytes of an answer that wait in memory for a client to read them
 UNREAD = 16_384
 #: bytes of a connection that the system keeps until the service reads them
-UNSEEN = 65_536
+UNSEEN = 32_768
 #: bytes of an answer that are written at once
 PIECE = 65_536
 #: work that a token of the rate limit pays for; the first is free

@@ -12,20 +12,24 @@ import json
 import logging
 import time
 import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError
+from pydantic import Field, TypeAdapter
 from torch import Tensor
 
 from hyvae.errors import ConfigError, TrainingError
-from hyvae.files import PART, cannot_be_written, place_of, written_whole
-from hyvae.models.base import Config, TrainingPlan
+from hyvae.files import PART, cannot_be_written, held, place_of, require_regular, written_whole
+from hyvae.models.base import Config, RatingModel, TrainingPlan
 from hyvae.nn import kernels
 from hyvae.ratings import Ratings
 from hyvae.tensors import as_bytes, read_tensors, write_tensors
+from hyvae.training.optimisers import Optimiser
+from hyvae.verification import one_line
 from hyvae.versions import installed
 from hyvae.wording import say
 
@@ -66,6 +70,22 @@ class Checkpointing:
         if not self.every >= 0:
             raise ConfigError(f"checkpoints are 0 or more seconds apart, got {self.every}")
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the checkpoint for one training, so that no second one writes to it, removes it or goes on from it.
+
+        Raises
+        ------
+        TrainingError
+            Another training holds it, or its folder cannot be written to.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held(self.path))
+            except OSError as error:
+                raise TrainingError(cannot_be_written(self.path, error)) from error
+            yield
+
 
 def checkpoint_path(run: str | Path) -> Path:
     """The checkpoint that belongs to a run folder: beside it, since the folder itself is written whole."""
@@ -94,10 +114,13 @@ class Place:
         Of each loss part, over the steps of this epoch.
     """
 
-    epoch: int = 1
-    done: int = 0
-    step: int = 0
+    epoch: Annotated[int, Field(ge=1)] = 1
+    done: Annotated[int, Field(ge=0)] = 0
+    step: Annotated[int, Field(ge=0)] = 0
     sums: dict[str, float] = field(default_factory=dict)
+
+
+_PLACE = TypeAdapter(Place)
 
 
 @dataclass
@@ -307,6 +330,7 @@ def read_checkpoint(path: Path) -> tuple[State, dict[str, Any], dict[str, Any]]:
     """
     mend = "remove it and train from the start"
     try:
+        require_regular(path)
         mapped, metadata = read_tensors(path)
         # clones: training writes into them, and the file is replaced by the next checkpoint
         tensors = {name: tensor.clone() for name, tensor in mapped.items()}
@@ -318,7 +342,7 @@ def read_checkpoint(path: Path) -> tuple[State, dict[str, Any], dict[str, Any]]:
             newer = f"{path} has schema {content['schema']}, this hyvae reads up to {SCHEMA}"
             raise TrainingError(f"{newer}; install a newer hyvae, or {mend}")
         state = State(
-            place=Place(**content["place"]),
+            place=_PLACE.validate_python(content["place"]),
             history=content["history"],
             seconds=content["seconds"],
             model=_group(tensors, "model."),
@@ -328,11 +352,42 @@ def read_checkpoint(path: Path) -> tuple[State, dict[str, Any], dict[str, Any]]:
         )
     except KeyError as error:
         raise TrainingError(f"{path} is not a checkpoint of hyvae: it has no {error}; {mend}") from error
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise TrainingError(f"{path} is damaged: {str(error).splitlines()[0]}; {mend}") from error
+    except TrainingError:
+        raise
     except OSError as error:
         raise TrainingError(f"{path} cannot be read: {error.strerror or error}; {mend}") from error
+    # a file may hold anything, and its checksum fit it
+    except Exception as error:
+        raise TrainingError(f"{path} is damaged: {one_line(error)}; {mend}") from error
     return state, content["job"], content["circumstances"]
+
+
+def check_fits(state: State, model: RatingModel, optimiser: Optimiser) -> None:
+    """Compare a checkpoint's tensors with those of the training that is to go on from it.
+
+    Kernels trust the sizes of what they move, and the best weights are looked at in the end only.
+
+    Parameters
+    ----------
+    optimiser : Optimiser
+        With the checkpoint's state.
+
+    Raises
+    ------
+    ValueError
+    """
+    for part, tensors in (("model", state.model), ("best", state.best)):
+        for name, wanted in model.state_dict().items() if tensors is not None else ():
+            found = (tensors or {}).get(name)
+            if found is None or (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+                raise ValueError(f"{part}.{name} is missing, or of another shape or type")
+    for parameter, values in optimiser.state.items():
+        for name, value in values.items():
+            shape, dtype = parameter.shape, parameter.dtype
+            if name in ("step", "latest"):
+                shape, dtype = (shape[:0], torch.float32) if name == "step" else (shape[:1], torch.int32)
+            if not isinstance(value, Tensor) or (value.shape, value.dtype) != (shape, dtype):
+                raise ValueError(f"the optimiser's {name} is of another shape or type")
 
 
 def _group(tensors: Tensors, prefix: str) -> Tensors:

@@ -27,12 +27,14 @@ from hyvae.training.checkpoint import (
     Keeper,
     Place,
     State,
+    check_fits,
     describe_job,
     random_states,
     set_random_states,
 )
 from hyvae.training.interruption import Interruption
 from hyvae.training.optimisers import SGD, Adagrad, Adam, Optimiser, RMSprop, Rprop
+from hyvae.verification import one_line
 
 SCHEDULES = {"constant": schedules.constant, "one_cycle": schedules.one_cycle}
 OPTIMISERS: dict[str, Callable[..., Optimiser]] = {
@@ -384,17 +386,18 @@ class _Run:
         try:
             self.model.load_state_dict(state.model)
             optimiser.load_state_dict(state.optimiser)
-        except (RuntimeError, ValueError, KeyError) as error:
+            check_fits(state, self.model, optimiser)
+            self.history = History.from_rows(state.history["rows"], state.history["outcome"])
+            self.started = time.perf_counter() - state.seconds
+            set_random_states(state.random, self.device)
+        except Exception as error:  # whatever torch and Python say of contents that they did not expect
             assert self.keeper is not None
             raise TrainingError(
-                f"{self.keeper.path} does not fit this version of hyvae: {str(error).splitlines()[0]}; "
+                f"{self.keeper.path} does not fit this version of hyvae: {one_line(error)}; "
                 "remove it and train from the start"
             ) from error
         self.place = state.place
-        self.history = History.from_rows(state.history["rows"], state.history["outcome"])
         self.best_state = None if state.best is None else {k: v.to(self.device) for k, v in state.best.items()}
-        self.started = time.perf_counter() - state.seconds
-        set_random_states(state.random, self.device)
 
     # -- steps ----------------------------------------------------------------------------------------
 
