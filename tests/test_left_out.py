@@ -75,6 +75,35 @@ def test_what_is_excluded_must_be_ratings_and_is_looked_at_before_training(split
         BiasModel().fit(split.train, exclude=["a"])
 
 
+class TestWithoutARating:
+    """Who took what without a rating: no list offers it again."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def taken(cls, split):
+        rated = pairs(split.train, split.valid, split.test)
+        users, items = split.train.users.ids[:5].tolist(), split.train.items.ids[:20].tolist()
+        return {(user, item) for user in users for item in items} - rated
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls, split, taken):
+        users, items = zip(*sorted(taken), strict=True)
+        places = np.stack([split.train.users.index(users), split.train.items.index(items)], axis=1)
+        return BiasModel().fit(split.train.with_unrated(places), split.valid, exclude=split.test)
+
+    def test_it_is_on_no_list(self, fitted, model, taken):
+        assert listed(fitted) == listed(model) - taken
+
+    def test_so_it_stays(self, fitted, taken, tmp_path):
+        assert listed(loaded(fitted, tmp_path)) == listed(fitted)
+        assert not listed(fitted.with_ratings(of(1, 100))) & taken
+        assert not listed(fitted.without_users([103])) & taken
+
+    def test_evaluation_does_not_look_at_it(self, fitted, model, split):
+        assert evaluate(fitted, split.test) == evaluate(model, split.test)
+
+
 class TestAfterwards:
     """What was left out stays so, whatever becomes of the model."""
 

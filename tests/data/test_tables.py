@@ -9,7 +9,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyvae.data import ratings_from_table
@@ -58,6 +58,7 @@ def test_agrees_with_arrays(make, columns):
     assert ratings.fingerprint == Ratings.from_arrays(*columns.values()).fingerprint
 
 
+@settings(deadline=None)  # a first call imports
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=3), st.integers(-(2**63), 2**63 - 1)), min_size=1, unique=True))
 def test_agrees_with_arrays_on_any_ids(rows):
     users, items = (list(column) for column in zip(*rows, strict=True))
