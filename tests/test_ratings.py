@@ -1,5 +1,7 @@
 """`Ratings`: its constructors agree, its parts add up, its errors say what to mend."""
 
+import warnings
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from hyvae.errors import DataError
+import hyvae.ratings
+from hyvae.errors import DataError, DataWarning
 from hyvae.ratings import Ratings, Vocabulary, as_ids, concatenate
 
 
@@ -122,6 +125,43 @@ class TestMaking:
     def test_a_repeated_pair_is_named_by_both_places(self):
         with pytest.raises(DataError, match="rating number 1: 1, and rating number 3: 3"):
             Ratings.from_arrays([1, 2, 1], [5, 5, 5], [1, 2, 3])
+
+    @pytest.mark.parametrize("order", ["whole", "shuffled", "reversed"])
+    @pytest.mark.parametrize("policy", ["last", "mean"])
+    @pytest.mark.parametrize("with_times", [False, True])
+    def test_numpy_and_polars_give_the_same_order(self, monkeypatch, order, policy, with_times):
+        rng = np.random.default_rng(0)
+        users, items = rng.integers(0, 40, 600), rng.integers(0, 40, 600)
+        if policy == "last" and not with_times:  # nothing repeated: the rows are only sorted
+            users, items = np.divmod(rng.permutation(1600)[:600], 40)
+        values, times = rng.integers(1, 6, 600), rng.integers(0, 50, 600)
+        place = {"whole": np.lexsort((items, users)), "shuffled": np.arange(600), "reversed": np.arange(600)[::-1]}
+        columns = [column[place[order]] for column in (users, items, values, times)]
+
+        def made():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DataWarning)
+                return Ratings.from_indices(
+                    Vocabulary(np.arange(40)),
+                    Vocabulary(np.arange(40)),
+                    *columns[:3],
+                    timestamps=columns[3] if with_times else None,
+                    on_duplicates=policy,
+                )
+
+        by_numpy = made()
+        monkeypatch.setattr(hyvae.ratings, "_SMALL", 0)
+        by_polars = made()
+        assert by_numpy.fingerprint == by_polars.fingerprint
+        assert not with_times or (by_numpy.timestamps == by_polars.timestamps).all()
+        wanted = {}
+        for user, item, value, time in sorted(zip(*(c.tolist() for c in columns), strict=True), key=lambda row: row[3]):
+            wanted.setdefault((user, item), []).append((value, time))
+        if with_times:
+            assert by_numpy.timestamps.tolist() == [wanted[pair][-1][1] for pair in sorted(wanted)]
+        if policy == "mean":
+            means = [np.float32(np.mean([value for value, _ in wanted[pair]])) for pair in sorted(wanted)]
+            assert by_numpy.values.tolist() == means
 
     def test_timestamps_of_another_length(self):
         with pytest.raises(DataError, match="timestamps and ratings differ in length: 2, 1"):

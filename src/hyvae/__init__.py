@@ -1,11 +1,8 @@
 """hyvae: predict ratings and recommend with sparse hybrid variational autoencoders."""
 
-import os
+from hyvae.cores import keep_to_the_cores
 
-# OpenMP reads it when torch is first imported: for how long a thread without work spins before it sleeps. The default
-# is milliseconds, and on cores that others use every parallel loop then waits for a thread that spins
-# (docs/performance.md)
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+keep_to_the_cores()  # first of all: torch and Polars look at the environment when they are imported
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hyvae.client import Client
-    from hyvae.errors import ConfigError, DataError, HyvaeError, NotFittedError, RunError, ServiceError, TrainingError
+    from hyvae.errors import (
+        ConfigError,
+        DataError,
+        ForkError,
+        HyvaeError,
+        NotFittedError,
+        RunError,
+        ServiceError,
+        TrainingError,
+    )
     from hyvae.ratings import Ratings
     from hyvae.recommender import BiasModel, HyVAE, Recommendation, Recommender
 
@@ -28,6 +34,7 @@ __all__ = [
     "Client",
     "ConfigError",
     "DataError",
+    "ForkError",
     "HyVAE",
     "HyvaeError",
     "NotFittedError",
@@ -45,6 +52,7 @@ _HOMES = {
     "errors": (
         "ConfigError",
         "DataError",
+        "ForkError",
         "HyvaeError",
         "NotFittedError",
         "RunError",

@@ -34,6 +34,10 @@ class RunError(HyvaeError):
     """A folder is not a run of hyvae, is damaged, or was written by a version that is too new."""
 
 
+class ForkError(HyvaeError):
+    """A forked process asked for something whose threads stayed with its parent; spawn workers instead."""
+
+
 class ServiceError(HyvaeError):
     """A service of hyvae refused a request, or was not reached.
 

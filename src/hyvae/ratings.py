@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from hyvae.errors import DataError, warn
+from hyvae.forks import polars_works
 from hyvae.inputs import as_float32, as_ids, as_seconds, check_text, is_missing
 from hyvae.layout import SourceLayout
 from hyvae.wording import say
@@ -30,6 +31,8 @@ Duplicates = Literal["error", "last", "mean"]
 LONGEST_ID = 1_000
 #: an integer as it is written, and in no other way; at most as long as 64 bits are
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+# up to so many rows NumPy sorts as fast as Polars, and needs no threads for it
+_SMALL = 1 << 16
 
 
 class Vocabulary:
@@ -519,21 +522,29 @@ def _canonical(
     key = user_index.astype(np.int64)
     key *= len(items)
     key += item_index
-    rows = pl.DataFrame({"key": key, **columns})
-    # Polars sorts several times faster than numpy; that it is not stable matters to repeated pairs only
-    ordered = rows.sort("key")
-    key = ordered["key"].to_numpy()
+    columns = {"key": key, **columns}
+    ordered = _sorted(columns)
+    key = ordered["key"]
     if (key[1:] == key[:-1]).any():
         if on_duplicates == "error":
-            raise DataError(_repeated(rows["key"].to_numpy(), users, items, columns["value"], source, place))
-        ordered = _merged(rows, on_duplicates, source)
-        key = ordered["key"].to_numpy()
+            raise DataError(_repeated(columns["key"], users, items, columns["value"], source, place))
+        ordered = _merged(columns, on_duplicates, source)
+        key = ordered["key"]
     first_keys = np.arange(len(users) + 1) * len(items)
     indptr = np.searchsorted(key, first_keys).astype(np.int64)
     # faster than to divide the keys, or to sort the indices along
     offsets = np.repeat(first_keys[:-1], np.diff(indptr))
     indices = np.subtract(key, offsets, out=offsets).astype(np.int32)
-    return {name: ordered[name].to_numpy() for name in columns}, (indptr, indices)
+    return ordered, (indptr, indices)
+
+
+def _sorted(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Rows in the order of ``key``, in which the order of equal keys is anyone's guess."""
+    if len(columns["key"]) <= _SMALL or not polars_works():
+        order = np.argsort(columns["key"])
+        return {name: column[order] for name, column in columns.items()}
+    rows = pl.DataFrame(columns).sort("key")
+    return {name: rows[name].to_numpy() for name in columns}
 
 
 def _repeated(
@@ -557,14 +568,18 @@ def _repeated(
     )
 
 
-def _merged(rows: pl.DataFrame, policy: Duplicates, source: str) -> pl.DataFrame:
+def _merged(columns: dict[str, NDArray[Any]], policy: Duplicates, source: str) -> dict[str, NDArray[Any]]:
     """Rows sorted by key, one of each: the latest, with the mean of all values where that is wanted."""
-    in_order = ["key", "time"] if "time" in rows.columns else ["key"]
-    ordered = rows.sort(in_order, maintain_order=True)
+    order = np.lexsort([columns[name] for name in ("time", "key") if name in columns])
+    ordered = {name: column[order] for name, column in columns.items()}
+    last = np.append(ordered["key"][1:] != ordered["key"][:-1], True)
+    kept = {name: column[last] for name, column in ordered.items()}
     if policy == "mean":
-        ordered = ordered.with_columns(pl.col("value").cast(pl.Float64).mean().over("key").cast(pl.Float32))
-    kept = ordered.unique("key", keep="last", maintain_order=True)
-    repeated = len(rows) - len(kept)
+        ends = np.flatnonzero(last) + 1
+        starts = np.append(0, ends[:-1])
+        sums = np.add.reduceat(ordered["value"].astype(np.float64), starts)
+        kept["value"] = (sums / (ends - starts)).astype(np.float32)
+    repeated = len(order) - len(kept["key"])
     noun = "rating" if repeated == 1 else "ratings"
     warn(f"{source}: {repeated:,} repeated {noun} merged ({policy})")
     return kept

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -26,6 +27,7 @@ from hyvae.errors import ConfigError, DataError, NotFittedError
 from hyvae.explanation import effects_of_ratings
 from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start, warn_of_forgotten
 from hyvae.files import place_of
+from hyvae.forks import polars_works
 from hyvae.inputs import as_ids, as_length, as_seed
 from hyvae.left_out import LeftOut, excluded_parts, seen_pattern, unrated_pairs, without_pairs
 from hyvae.likeness import directions, most_alike
@@ -203,6 +205,12 @@ class Recommender:
             if part is not None or noun == "ratings":
                 require_ratings(part, noun)
         seed = as_seed(seed)
+        if not polars_works():
+            warnings.warn(
+                "this process was forked, so that save will not work in it; train in one started with "
+                "multiprocessing.get_context('spawn')",
+                stacklevel=2,
+            )
         _require_learnable(ratings)
         if validation is not None and not (validation.users == ratings.users and validation.items == ratings.items):
             raise DataError("validation must share the users and items of the ratings; take both from ratings.split()")
@@ -493,7 +501,7 @@ class Recommender:
 
     def _around(
         self, prediction: NDArray[np.float32], evidence: Evidence | None, coverage: float
-    ) -> dict[str, NDArray[np.float32] | None]:
+    ) -> dict[str, NDArray[np.float32] | list[None]]:
         """The prediction, its standard deviation and its interval on the scale, as columns of a table."""
         if not 0 < coverage < 1:
             raise ConfigError(f"coverage must be above 0 and below 1, such as 0.9, got {coverage}")
@@ -504,12 +512,14 @@ class Recommender:
         elif self._half_width is not None and coverage == INTERVAL_COVERAGE:
             half = np.full_like(prediction, self._half_width)
         low, high = self.history.scale
-        return {
+        columns = {
             "prediction": prediction,
             "sd": sd,
             "interval_low": None if half is None else (prediction - half).clip(low, high),
             "interval_high": None if half is None else (prediction + half).clip(low, high),
         }
+        # one null that stands for a column would be repeated by Polars' threads, which a forked process lacks
+        return {name: [None] * len(prediction) if column is None else column for name, column in columns.items()}
 
     def predict_ratings(self, pairs: Ratings) -> NDArray[np.float32]:
         """Predictions for the pairs of `pairs`, in its row order: for evaluation on a part of a split."""
@@ -613,7 +623,11 @@ class Recommender:
 
         Other arguments are those of `recommend`.
         """
-        return pl.concat(self.recommend_blocks(users, n, include_seen=include_seen, allow=allow, deny=deny))
+        blocks = self.recommend_blocks(users, n, include_seen=include_seen, allow=allow, deny=deny)
+        table = next(blocks)
+        for block in blocks:  # unlike pl.concat, needs no threads of Polars, which a forked process lacks
+            table.vstack(block, in_place=True)
+        return table
 
     def recommend_blocks(
         self,

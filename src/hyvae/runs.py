@@ -20,6 +20,7 @@ from torch import Tensor
 
 from hyvae.errors import RunError
 from hyvae.files import cannot_be_written, place_of, replace_folder, require_regular, staged_folder
+from hyvae.forks import require_polars
 from hyvae.nn import kernels
 from hyvae.ratings import Ratings, Vocabulary
 from hyvae.tensors import read_tensors, write_tensors
@@ -129,6 +130,7 @@ def write_run(run: Run, path: str | Path, *, with_history: bool = True) -> None:
     RunError
         `path` exists and is not a run, or cannot be written.
     """
+    require_polars("saving a run")
     check_target(path)
     try:
         target = place_of(path).resolve()  # through a link, as any file is written
@@ -209,6 +211,7 @@ def read_run(path: str | Path) -> Run:
     RunError
         Not a run, damaged, or written by a newer hyvae.
     """
+    require_polars("loading a run")
     folder = place_of(path)
     if not folder.is_dir():
         writer = say("Recommender.save", "'hyvae train … --out'")

@@ -7,6 +7,7 @@ class TestMyModel(ModelContract):
     settings = {"hidden": 8}
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -246,11 +247,12 @@ class AnswersContract:
     # -- the same again -------------------------------------------------------------------------------
 
     @pytest.mark.bits
-    def test_the_same_seed_gives_the_same_bits(self, fitted, parts):
-        again = self.make().fit(*parts, seed=3)
+    def test_the_same_seed_gives_the_same_bits_also_of_two_trainings_at_once(self, fitted, parts):
         theirs = fitted.model.state_dict()
-        for name, tensor in again.model.state_dict().items():
-            assert torch.equal(tensor, theirs[name]), name
+        with ThreadPoolExecutor(2) as threads:
+            for again in threads.map(lambda seed: self.make().fit(*parts, seed=seed), (3, 3)):
+                for name, tensor in again.model.state_dict().items():
+                    assert torch.equal(tensor, theirs[name]), name
 
     def test_the_callers_random_states_are_left_alone(self, parts):
         np.random.seed(7)  # noqa: NPY002 - the global state is what is looked at

@@ -69,7 +69,7 @@ def fix_dropout(monkeypatch, module):
             return np.ones(shape)
         return (np.random.default_rng(9).random(shape) >= rate) / (1 - rate)
 
-    def fixed(x, rate, training):
+    def fixed(x, rate, training, key=None):
         return x * torch.from_numpy(mask(tuple(x.shape), rate)) if training else x
 
     monkeypatch.setattr(module, "dropout", fixed)

@@ -177,8 +177,8 @@ class TestFeedingAgain:
         next(losses)
         dropped, dropout = [], deep_ae.dropout
 
-        def watched(x, rate, training):
-            out = dropout(x, rate, training)
+        def watched(x, rate, training, key):
+            out = dropout(x, rate, training, key)
             dropped.append(out.detach() == 0)
             return out
 

@@ -11,6 +11,7 @@ from hyvae.errors import ConfigError
 from hyvae.metrics import rmse
 from hyvae.models import REGISTRY
 from hyvae.models.base import Config, Preset, RatingModel, TrainingPlan
+from hyvae.nn.randomness import generator
 from hyvae.nn.sparse import sampled_product, sparse_product
 from hyvae.recommender import Recommender
 
@@ -28,8 +29,8 @@ class Toy(RatingModel):
 
     def __init__(self, config, n_users, n_items, scale):
         super().__init__(config, n_users, n_items, scale, config.width + 1)
-        self.inputs = nn.Parameter(0.1 * torch.randn(n_items, config.width))
-        self.outputs = nn.Parameter(0.1 * torch.randn(n_items, config.width))
+        self.inputs = nn.Parameter(0.1 * torch.randn(n_items, config.width, generator=generator()))
+        self.outputs = nn.Parameter(0.1 * torch.randn(n_items, config.width, generator=generator()))
         self.register_buffer("mean", torch.zeros(()))
 
     def prepare(self, train):

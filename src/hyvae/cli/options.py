@@ -29,7 +29,7 @@ Source = Annotated[
 RunFolder = Annotated[Path, typer.Argument(help="A run folder that 'hyvae train' wrote.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 Seed = Annotated[int, typer.Option(help="Seed of the training; the split has its own.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores that it may use.")]
 Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.")]
 UserColumn = Annotated[str | None, typer.Option("--user-column", help="Column of user ids; default: guessed.")]
 ItemColumn = Annotated[str | None, typer.Option("--item-column", help="Column of item ids; default: guessed.")]

@@ -13,6 +13,7 @@ from hyvae.data.columns import ReadOptions, guess_column
 from hyvae.data.compressed import ending, read_bytes
 from hyvae.data.text import TextTable, find_layout
 from hyvae.errors import DataError
+from hyvae.forks import require_polars
 from hyvae.ratings import Vocabulary
 
 
@@ -35,6 +36,7 @@ def read_pairs(
     DataError
         No such file, no such column, an empty id, or an id that is no integer where the vocabulary's are.
     """
+    require_polars("reading pairs")
     file = Path(path)
     try:
         data = read_bytes(file)

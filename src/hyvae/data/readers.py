@@ -13,6 +13,7 @@ from hyvae.data.download import fetch_url, without_secrets
 from hyvae.data.formats import read_path
 from hyvae.data.named import DATASETS, load
 from hyvae.errors import DataError
+from hyvae.forks import require_polars
 from hyvae.ratings import Duplicates, Ratings
 from hyvae.wording import say
 
@@ -80,6 +81,7 @@ def read(
     """
     if not isinstance(source, str | Path):
         raise DataError(f"read takes a path or a name, not {type(source).__name__}; for tables: Ratings.from_table")
+    require_polars("reading ratings")
     options = ReadOptions(
         user=user,
         item=item,

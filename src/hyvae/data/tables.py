@@ -18,6 +18,7 @@ from hyvae.data.ids import alike, indexed, typed_ids, usable_ids
 from hyvae.data.sentinels import not_rated_rows, warn_of_sentinel
 from hyvae.data.times import Times, read_times
 from hyvae.errors import DataError, warn
+from hyvae.forks import require_polars
 from hyvae.layout import SourceLayout
 from hyvae.ratings import Duplicates, Ratings, Vocabulary, check_ids, checked_scale
 from hyvae.wording import say
@@ -74,6 +75,7 @@ def ratings_from_table(
         A missing column; in some row (counted from 1) a missing id or rating, an id that is neither integer
         nor text, a rating that is not a finite number or off the scale, or a repeated user-item pair.
     """
+    require_polars("taking ratings from a table")
     columns = Columns(*(_column_name(name) for name in (user, item, rating, timestamp, title)))
     options = ReadOptions(
         title=title,

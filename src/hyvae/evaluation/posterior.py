@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hyvae import metrics
 from hyvae.nn.latent import kl_to_standard_normal
-from hyvae.nn.randomness import seeded
+from hyvae.nn.randomness import draw_normal, generator, seeded
 from hyvae.ratings import Ratings
 from hyvae.recommender import Recommender
 from hyvae.scoring import rating_block, user_blocks
@@ -64,7 +64,7 @@ def mutual_information(mean: Tensor, log_variance: Tensor) -> float:
     ----------
     mean, log_variance : (n_users, latent) float64 tensors
     """
-    noise = torch.randn_like(mean)
+    noise = draw_normal(mean)
     z = mean + (0.5 * log_variance).exp() * noise
     own = -0.5 * (noise.square() + log_variance).sum(1)
     precision = (-log_variance).exp()
@@ -98,7 +98,7 @@ def diagnose(recommender: Recommender, held_out: Ratings | None = None) -> dict[
     mean, log_variance = found
     per_unit = kl_to_standard_normal(mean, log_variance).mean(0)
     with seeded(SEED):
-        some = torch.randperm(len(mean))[:MOST_USERS]
+        some = torch.randperm(len(mean), generator=generator())[:MOST_USERS]
         information = mutual_information(mean[some], log_variance[some])
         measured = {
             "users": len(mean),
@@ -141,7 +141,7 @@ def _errors_without(recommender: Recommender, held_out: Ratings) -> dict[str, fl
         off = {name: (columns, codes[:, columns].mean(0).expand(len(codes), -1)) for name, columns in parts.items()}
         z = parts["z"]
         # nobody keeps their own: everyone gets that of who comes a random step later in a random order
-        order = torch.randperm(len(codes))
+        order = torch.randperm(len(codes), generator=generator())
         others = torch.empty_like(order)
         others[order] = order.roll(1)
         measured = {"all": error(), "z_permuted": error((z, codes[others][:, z])), "without_z": error(off["z"])}

@@ -18,6 +18,7 @@ from hyvae.nn import kernels
 from hyvae.nn.biases import DEFAULT_SHRINKAGE, fit_biases, fold_in_user_bias, shrinkage_of
 from hyvae.nn.dense import ACTIVATIONS
 from hyvae.nn.hiding import dropout
+from hyvae.nn.randomness import generator
 from hyvae.nn.sparse import SparsePattern, at_columns, sampled_product, sparse_product
 
 
@@ -54,7 +55,7 @@ class Layers(nn.Module):
         self.outputs = nn.Parameter(torch.empty(n, width))
         self.output_bias = nn.Parameter(torch.zeros(n)) if biases else None
         for table in (self.inputs, self.outputs):
-            nn.init.xavier_normal_(table)
+            nn.init.xavier_normal_(table, generator=generator())
 
 
 class AutoRec(RatingModel):

@@ -17,6 +17,7 @@ from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingMode
 from hyvae.models.feedback import Feedback, FeedbackConfig, RowAutoencoder, Rows
 from hyvae.nn.dense import ACTIVATIONS
 from hyvae.nn.hiding import dropout
+from hyvae.nn.randomness import generator
 from hyvae.nn.rows import ItemHead, RowLayer
 
 
@@ -68,7 +69,7 @@ class CDAE(RowAutoencoder, RatingModel):
         # Glorot and Bengio (2010), as the authors start
         bound = (4 if c.activation == "sigmoid" else 1) * (6 / (n_items + c.width)) ** 0.5
         for weights in (self.inputs.table, self.head.rows):
-            nn.init.uniform_(weights, -bound, bound)
+            nn.init.uniform_(weights, -bound, bound, generator=generator())
         if c.tied:
             self.head.rows = self.inputs.table
         # a user is like somebody never seen until the ratings say otherwise

@@ -7,6 +7,7 @@ equation numbers are the paper's; where it leaves something open, the authors' c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar, Literal, NamedTuple
 
@@ -20,6 +21,7 @@ from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingMode
 from hyvae.models.feedback import Feedback, FeedbackConfig, RowAutoencoder, Rows
 from hyvae.nn.dense import Linear, xavier_linear
 from hyvae.nn.hiding import dropout
+from hyvae.nn.randomness import draw_key
 from hyvae.nn.rows import ItemHead, RowLayer
 from hyvae.nn.sparse import at_columns, sampled_product
 
@@ -96,12 +98,12 @@ class DeepAE(RowAutoencoder, RatingModel):
 
     # -- the network ----------------------------------------------------------------------------------
 
-    def _coded(self, hidden: Tensor) -> Tensor:
+    def _coded(self, hidden: Tensor, key: int | None = None) -> Tensor:
         """What the head is given, from the first layer's sums; SELU everywhere, and a linear head (§ 3.2, 3.3)."""
         hidden = selu(hidden)
         for layer in self.encoder:
             hidden = selu(layer(hidden))
-        hidden = dropout(hidden, self.config.code_dropout, self.training)
+        hidden = dropout(hidden, self.config.code_dropout, self.training, key)
         for layer, mirrored in zip(self.decoder, reversed(self.encoder), strict=True):
             assert isinstance(layer, Linear)
             assert isinstance(mirrored, Linear)
@@ -150,13 +152,15 @@ class DeepAE(RowAutoencoder, RatingModel):
         pieces = [slice(start, start + size) for start in range(0, len(answers.code), size)]
         if len(pieces) == 1:
             return self._refed_piece(answers, pieces[0])
-        # users × items numbers of one piece at a time; the backward pass computes them again
-        done = [checkpoint(self._refed_piece, answers, piece, use_reentrant=False) for piece in pieces]
+        # users × items numbers of one piece at a time; the backward pass computes them again, from the same key
+        keys = [draw_key() if self.config.code_dropout else None for _ in pieces]
+        refed = partial(checkpoint, self._refed_piece, answers, use_reentrant=False, preserve_rng_state=False)
+        done = [refed(piece, key) for piece, key in zip(pieces, keys, strict=True)]
         return torch.stack([error for error, _ in done]).sum(), torch.cat([code for _, code in done])
 
-    def _refed_piece(self, answers: _Answers, users: slice) -> tuple[Tensor, Tensor]:
+    def _refed_piece(self, answers: _Answers, users: slice, key: int | None = None) -> tuple[Tensor, Tensor]:
         wanted = answers.of(users)
-        code = self._coded(self._fed(wanted))
+        code = self._coded(self._fed(wanted), key)
         return (torch.addmm(self.head.bias, code, self.head.rows.T) - wanted).square().sum(), code
 
     # -- answering ------------------------------------------------------------------------------------

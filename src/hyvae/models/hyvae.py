@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
 
@@ -32,6 +33,7 @@ from hyvae.nn.fusion import DenseFusion
 from hyvae.nn.hiding import dropout, visible_ratings
 from hyvae.nn.latent import LOG_VARIANCE_RANGE, expected_relu, sample, total_kl
 from hyvae.nn.ordinal import OrdinalHead
+from hyvae.nn.randomness import generator
 from hyvae.nn.refinement import solve_refinement
 from hyvae.nn.schedules import kl_weight
 from hyvae.nn.sparse import (
@@ -46,6 +48,8 @@ from hyvae.nn.sparse import (
 # tenths: a tenth hidden is what training does
 CROSS_FIT_FOLDS = 10
 REFINED_USERS = 2048
+# of the thread that asked: others are answered by the whole model meanwhile
+_network_alone: ContextVar[bool] = ContextVar("network_alone", default=False)
 # of a chain, where the config leaves it open: few ratings leave much unknown, and cost little
 FEWEST_SWEEPS, MOST_SWEEPS, RATINGS_LOOKED_AT = 100, 200, 15_000_000
 
@@ -264,7 +268,7 @@ class HyVAE(RatingModel):
             self.decode_z = Linear(c.latent, c.decoder) if c.decoder else None
             # starts with less noise than the prior's, and the same for everyone
             nn.init.constant_(self.to_log_variance.bias, -1.0)
-            nn.init.normal_(self.to_log_variance.weight, std=0.1 * c.hidden**-0.5)
+            nn.init.normal_(self.to_log_variance.weight, std=0.1 * c.hidden**-0.5, generator=generator())
         if c.branches != "vae":
             sizes = (c.hidden, *c.deep_layers)
             self.deep = nn.ModuleList(Linear(a, b) for a, b in pairwise(sizes))
@@ -297,7 +301,7 @@ class HyVAE(RatingModel):
         if self.config.branches != "vae":
             heads.append(self.deep[-1])
         for head in heads:
-            nn.init.normal_(head.weight, std=head.in_features**-0.5)
+            nn.init.normal_(head.weight, std=head.in_features**-0.5, generator=generator())
             nn.init.zeros_(head.bias)
 
     # -- encoding -------------------------------------------------------------------------------------
@@ -585,15 +589,16 @@ class HyVAE(RatingModel):
     @contextmanager
     def network_alone(self) -> Iterator[None]:
         """A context in which the draws do not answer."""
-        if self.draws is None:
-            yield
-            return
-        drawn = self.draws.drawn.clone()
-        self.draws.drawn.zero_()
+        before = _network_alone.set(True)
         try:
             yield
         finally:
-            self.draws.drawn.copy_(drawn)
+            _network_alone.reset(before)
+
+    @property
+    def _answering_draws(self) -> Draws | None:
+        """The draws, where they answer beside the network."""
+        return self.draws if self.draws is not None and self.draws.drawn and not _network_alone.get() else None
 
     @torch.no_grad()
     def encode(self, block: RatingBlock) -> Tensor:
@@ -609,9 +614,10 @@ class HyVAE(RatingModel):
         code = torch.cat([code, (offset + effect).unsqueeze(1)], 1)
         if self.draws is None:
             return code
-        if not self.draws.drawn:
+        draws = self._answering_draws
+        if draws is None:
             return torch.cat([code.new_zeros(len(code), self.n_drawn), code], 1)
-        return torch.cat([self.draws.encode(pattern, block.values, self.item_rows[:, : self.n_drawn]), code], 1)
+        return torch.cat([draws.encode(pattern, block.values, self.item_rows[:, : self.n_drawn]), code], 1)
 
     def _user_effect(self, block: RatingBlock) -> Tensor:
         """Effect of each row on its ratings, from these alone, where the centring has one; (n_rows,)."""
@@ -666,9 +672,10 @@ class HyVAE(RatingModel):
     def score(self, codes: Tensor, items: slice) -> Tensor:
         """Scores of a block of items: the network's, and the draws' beside it."""
         network = self._network_score(codes[:, self.n_drawn :], items)
-        if self.draws is None or not self.draws.drawn:
+        draws = self._answering_draws
+        if draws is None:
             return network
-        expected = self.draws.expected(codes[:, : self.n_drawn], self.item_rows[items, : self.n_drawn])
+        expected = draws.expected(codes[:, : self.n_drawn], self.item_rows[items, : self.n_drawn])
         return torch.lerp(expected, network, self.config.network_share)
 
     @torch.no_grad()
@@ -679,9 +686,10 @@ class HyVAE(RatingModel):
             network = self._rate(sampled_product(codes[:, self.n_drawn :], rows, pattern) + self.item_bias[pattern.col])
         else:
             network = self._network_score(codes[:, self.n_drawn :], slice(None))[pattern.row, pattern.col]
-        if self.draws is None or not self.draws.drawn:
+        draws = self._answering_draws
+        if draws is None:
             return network
-        expected = self.draws.expected_at(codes[:, : self.n_drawn], self.item_rows[:, : self.n_drawn], pattern)
+        expected = draws.expected_at(codes[:, : self.n_drawn], self.item_rows[:, : self.n_drawn], pattern)
         return torch.lerp(expected, network, self.config.network_share)
 
     @torch.no_grad()
@@ -696,9 +704,10 @@ class HyVAE(RatingModel):
         z, d = self.code_parts["z"], self.code_parts["d"]
         parts = {"effects": product(slice(-1, None)) + self.item_bias[pattern.col]}
         parts |= {"variational": product(z), "deterministic": product(d)}
-        if self.draws is not None and self.draws.drawn:
+        draws = self._answering_draws
+        if draws is not None:
             drawn = slice(0, self.n_drawn)
-            parts["draws"] = self.draws.expected_at(codes[:, drawn], self.item_rows[:, drawn], pattern)
+            parts["draws"] = draws.expected_at(codes[:, drawn], self.item_rows[:, drawn], pattern)
         return parts
 
     def _network_score(self, codes: Tensor, items: slice) -> Tensor:
@@ -779,4 +788,4 @@ def _folded(pattern: SparsePattern, folds: int) -> tuple[SparsePattern, Tensor]:
 
 def _table(rows: int, width: int, deviation: float = 0.02) -> nn.Parameter:
     # small enough that the first predictions are the baseline's
-    return nn.Parameter(deviation * torch.randn(rows, width))
+    return nn.Parameter(deviation * torch.randn(rows, width, generator=generator()))

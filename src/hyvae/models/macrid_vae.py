@@ -25,6 +25,7 @@ from hyvae.nn import kernels
 from hyvae.nn.dense import xavier_linear
 from hyvae.nn.implicit import wanted_gradients
 from hyvae.nn.latent import sample
+from hyvae.nn.randomness import generator
 from hyvae.nn.rows import RowLayer
 from hyvae.nn.schedules import kl_weight
 from hyvae.nn.sparse import SparsePattern, TableGradient, at_columns, sampled_product, sparse_product
@@ -90,7 +91,7 @@ class MacridVAE(RowAutoencoder, RatingModel):
         self.item_vectors = nn.Parameter(torch.empty(n_items, c.latent))
         self.prototypes = nn.Parameter(torch.empty(c.concepts, c.latent))
         for table in (self.item_vectors, self.prototypes):
-            nn.init.xavier_normal_(table)
+            nn.init.xavier_normal_(table, generator=generator())
         # of ratings: what one unit of a cosine is worth, and an item's own part
         self.amplitude = None if ranks else nn.Parameter(torch.ones(()))
         self.offset = None if ranks else nn.Parameter(torch.zeros(n_items))
@@ -228,7 +229,7 @@ class MacridVAE(RowAutoencoder, RatingModel):
 
 def gumbel_like(x: Tensor) -> Tensor:
     """Standard Gumbel numbers, shape and type of `x`."""
-    return -torch.empty_like(x).exponential_().clamp_min(torch.finfo(x.dtype).tiny).log()
+    return -torch.empty_like(x).exponential_(generator=generator(x.device)).clamp_min(torch.finfo(x.dtype).tiny).log()
 
 
 def _logits(codes: Tensor, rows: Tensor) -> Tensor:

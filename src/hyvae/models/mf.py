@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hyvae.models.base import Config, LossParts, Preset, RatingBlock, RatingModel, Shared, Step, TrainingPlan
 from hyvae.nn import kernels
 from hyvae.nn.biases import DEFAULT_SHRINKAGE, fit_biases, shrinkage_of
+from hyvae.nn.randomness import generator
 from hyvae.nn.sparse import at_columns, sampled_product
 
 
@@ -55,7 +56,7 @@ class MF(RatingModel):
 
     def __init__(self, config: MFConfig, n_users: int, n_items: int, scale: tuple[float, float]) -> None:
         super().__init__(config, n_users, n_items, scale, config.latent + 1)
-        self.item_vectors = nn.Parameter(0.1 * torch.randn(n_items, config.latent))
+        self.item_vectors = nn.Parameter(0.1 * torch.randn(n_items, config.latent, generator=generator()))
         self.offset = nn.Parameter(torch.zeros(n_items))
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("item_effect", torch.zeros(n_items))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hyvae.models.base import Config, Preset, RatingBlock, RatingModel, TrainingPlan
 from hyvae.nn import kernels
+from hyvae.nn.randomness import generator
 from hyvae.nn.sparse import SparsePattern
 
 # whole numbers below it are exact in float32
@@ -49,7 +50,7 @@ class Random(RatingModel):
 
     def __init__(self, config: RandomConfig, n_users: int, n_items: int, scale: tuple[float, float]) -> None:
         super().__init__(config, n_users, n_items, scale, width=1)
-        self.register_buffer("key", torch.randint(_KEYS, (), device="cpu").float())
+        self.register_buffer("key", torch.randint(_KEYS, (), device="cpu", generator=generator()).float())
         for name in ("mean", "deviation", "level"):
             self.register_buffer(name, torch.ones(()))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.utils import skip_init
+
+from hyvae.nn.randomness import generator
 
 #: by the names that configs give them
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -48,12 +52,29 @@ class Linear(nn.Linear):
 
     reduced = False
 
+    def reset_parameters(self) -> None:
+        """Draw the weights as torch does."""
+        start_linear(self)
+
     def forward(self, x: Tensor) -> Tensor:
         """``x @ weight.T + bias``, shape (…, out_features)."""
         if not (self.reduced and self.training):
             return super().forward(x)
         product = _HalfProduct.apply(x, self.weight)
         return product if self.bias is None else product + self.bias
+
+
+def start_linear(layer: nn.Linear) -> nn.Linear:
+    """Draw a layer's weights as torch does, and hand it back."""
+    bound = 1 / math.sqrt(layer.in_features) if layer.in_features else 0.0
+    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator())
+    nn.init.uniform_(layer.bias, -bound, bound, generator=generator())
+    return layer
+
+
+def full_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A layer of torch itself, which never rounds its factors."""
+    return start_linear(skip_init(nn.Linear, inputs, outputs))
 
 
 def set_reduced(module: nn.Module, reduced: bool) -> None:
@@ -66,6 +87,6 @@ def set_reduced(module: nn.Module, reduced: bool) -> None:
 def xavier_linear(inputs: int, outputs: int) -> Linear:
     """A layer as Liang et al. (2018) start it: Xavier weights, biases near zero."""
     layer = Linear(inputs, outputs)
-    nn.init.xavier_normal_(layer.weight)
-    nn.init.normal_(layer.bias, std=0.001)
+    nn.init.xavier_normal_(layer.weight, generator=generator())
+    nn.init.normal_(layer.bias, std=0.001, generator=generator())
     return layer

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from hyvae.nn.dense import full_linear
 from hyvae.nn.sparse import SparsePattern, at_columns, sampled_product
 
 
@@ -28,8 +29,8 @@ class DenseFusion(nn.Module):
     def __init__(self, widths: tuple[int, int], n_items: int, relu: bool = False) -> None:
         super().__init__()
         self.widths, self.relu = widths, relu
-        self.outputs = nn.ModuleList(nn.Linear(width, n_items) for width in widths if width)
-        self.fuse = nn.Linear(2 * n_items, n_items) if all(widths) else None
+        self.outputs = nn.ModuleList(full_linear(width, n_items) for width in widths if width)
+        self.fuse = full_linear(2 * n_items, n_items) if all(widths) else None
 
     def _branches(self, code: Tensor) -> list[Tensor]:
         """V_V and V_D, each (n, n_items), of those that are on."""

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from hyvae.nn import kernels
 from hyvae.nn.probit import draw_noise, moved_cuts, start_cuts
+from hyvae.nn.randomness import draw_normal, generator
 from hyvae.nn.sparse import SparsePattern, sampled_product, sparse_product
 
 START = 0.1
@@ -55,7 +56,10 @@ class Side:
     def drawn(cls, pattern: SparsePattern, width: int) -> Side:
         """Small random vectors, and no biases."""
         device = pattern.crow.device
-        free, table = (START * torch.randn(n, width, dtype=torch.float32, device=device) for n in pattern.shape)
+        shapes, random = [(n, width) for n in pattern.shape], generator(device)
+        free, table = (
+            START * torch.randn(shape, dtype=torch.float32, device=device, generator=random) for shape in shapes
+        )
         free[:, -1] = table[:, -1] = 0.0
         return cls(pattern, free, table, torch.ones(2, width, dtype=torch.float32, device=device))
 
@@ -121,7 +125,7 @@ class Gibbs:
             residuals,
             design,
             *side.prior,
-            torch.randn_like(side.free),
+            draw_normal(side.free),
             side.free,
         )
         change = side.free - before
@@ -135,7 +139,7 @@ class Gibbs:
             grams,
             sums.view(-1, *grams.shape[1:]),
             *draw_prior(side.table),
-            torch.randn_like(side.table),
+            draw_normal(side.table),
             side.table,
             moments,
         )
@@ -150,8 +154,9 @@ def draw_prior(vectors: Tensor) -> Tensor:
     n, x = len(vectors), vectors.double()
     mean = x.mean(0)
     rate = 0.5 * (1 + (x - mean).square().sum(0) + n / (1 + n) * mean.square())
-    precision = torch.distributions.Gamma((1.0 + n) / 2, rate).sample()
-    drawn = n / (1 + n) * mean + torch.randn_like(mean) * ((1 + n) * precision).rsqrt()
+    precision = torch._standard_gamma(torch.full_like(rate, (1.0 + n) / 2), generator=generator(rate.device)) / rate
+    precision = precision.clamp_min(torch.finfo(rate.dtype).tiny)
+    drawn = n / (1 + n) * mean + draw_normal(mean) * ((1 + n) * precision).rsqrt()
     return torch.stack([precision, drawn]).to(vectors.dtype)
 
 

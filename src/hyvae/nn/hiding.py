@@ -46,7 +46,7 @@ class _Dropout(torch.autograd.Function):
         return kernels.dropout(grad, ctx.key, ctx.rate), None, None
 
 
-def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
+def dropout(x: Tensor, rate: float, training: bool, key: int | None = None) -> Tensor:
     """Set a share of the units to zero and scale the others up (Srivastava et al. 2014).
 
     torch's own draws one unit after the other on one thread; here one number is drawn, and hashed on all of them.
@@ -55,7 +55,9 @@ def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
     ----------
     rate : float
         Expected share of units dropped, 0 to 1 (1 excluded).
+    key : int, optional
+        Tells which; default: drawn.
     """
     if not training or rate == 0:
         return x
-    return _Dropout.apply(x, draw_key(), rate)
+    return _Dropout.apply(x, draw_key() if key is None else key, rate)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import softplus
 
+from hyvae.nn.randomness import generator
 from hyvae.nn.sparse import SparsePattern, at_columns, sampled_product
 
 # logits at a time: 16 MB of float32
@@ -117,7 +118,7 @@ def draw_negatives(taken: SparsePattern, negatives: int) -> tuple[SparsePattern,
     """
     (n_rows, n_items), device = taken.shape, taken.crow.device
     rows = taken.row.repeat_interleave(negatives)
-    drawn = rows * n_items + torch.randint(n_items, (len(rows),), device=device)
+    drawn = rows * n_items + torch.randint(n_items, (len(rows),), device=device, generator=generator(device))
     keys, times = drawn.unique(return_counts=True)
     bounds = torch.searchsorted(keys, torch.arange(n_rows + 1, device=device) * n_items)
     pattern = SparsePattern(taken.shape, bounds, (keys % n_items).int())

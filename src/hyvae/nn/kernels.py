@@ -18,6 +18,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any
 
@@ -107,32 +108,32 @@ def _load() -> dict[str, Any]:
 
 
 _compiled = _load()
+_in_plain_torch: ContextVar[bool] = ContextVar("in_plain_torch", default=False)
 
 
 def compiled() -> bool:
     """Whether the compiled kernels are in use."""
-    return bool(_compiled)
+    return bool(_compiled) and not _in_plain_torch.get()
 
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """A context in which nothing is computed by compiled code."""
-    global _compiled
-    kept, _compiled = _compiled, {}
+    """A context in which nothing is computed by compiled code, in this thread alone."""
+    before = _in_plain_torch.set(True)
     try:
         yield
     finally:
-        _compiled = kept
+        _in_plain_torch.reset(before)
 
 
 def way() -> str:
     """How the hot loops are computed on the CPU, ``compiled`` or ``torch``: sums of both differ by rounding."""
-    return "compiled" if _compiled else "torch"
+    return "compiled" if compiled() else "torch"
 
 
 def _by_kernel(*tensors: Tensor | None, types: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
     """Whether the compiled way can take these arrays of numbers."""
-    if not _compiled:
+    if not compiled():
         return False
     given = [tensor for tensor in tensors if tensor is not None]
     return given[0].dtype in types and all(
@@ -540,7 +541,7 @@ def rows_of(crow: Tensor, nnz: int) -> Tensor:
 
 
 def _transpose(crow: Tensor, col: Tensor, n_cols: int, touched_only: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if _compiled and col.device.type == "cpu":
+    if compiled() and col.device.type == "cpu":
         bounds = crow.new_empty(n_cols + 1)
         rows, order = torch.empty_like(col), torch.empty_like(col)
         touched = col.new_empty(n_cols if touched_only else 0)
@@ -687,7 +688,7 @@ def _shifted(x: Tensor, bits: int) -> Tensor:
 
 def _visible(keys: Tensor, key: int, share: float) -> Tensor:
     bound = math.ceil(share * (_MIX_BITS + 1))
-    if _compiled and keys.device.type == "cpu":
+    if compiled() and keys.device.type == "cpu":
         out = torch.empty(len(keys), dtype=torch.float32, device="cpu")
         _compiled["visible"](
             len(keys), keys.data_ptr(), key % (1 << 64), bound, out.data_ptr(), torch.get_num_threads()
@@ -719,7 +720,7 @@ def _dropout(x: Tensor, key: int, rate: float) -> Tensor:
 
 def _normal(like: Tensor, key: int) -> Tensor:
     n, other_key = like.numel() + like.numel() % 2, mixed(key)
-    if _compiled and like.device.type == "cpu":
+    if compiled() and like.device.type == "cpu":
         out = torch.empty(n, dtype=torch.float32, device="cpu")
         _compiled["normal"](n, key % (1 << 64), other_key, out.data_ptr(), torch.get_num_threads())
     else:

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from hyvae.nn.randomness import generator
+
 # more different ratings than these are binned
 MOST_LEVELS = 20
 # stands for ±∞ beyond the outermost cuts
@@ -42,7 +44,7 @@ def draw_noise(score: Tensor, level: Tensor, cuts: Tensor) -> Tensor:
     bounds = bounds_of(cuts)
     x = score.double()
     low, high = torch.special.ndtr(bounds[level] - x), torch.special.ndtr(bounds[level + 1] - x)
-    share = torch.rand_like(x)
+    share = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator(x.device))
     return torch.special.ndtri((low + (high - low) * share).clamp(_TINY, 1 - _TINY)).to(score.dtype)
 
 
@@ -67,7 +69,7 @@ def moved_cuts(cuts: Tensor, score: Tensor, level: Tensor, steps: int = 2) -> Te
         A random part of them is looked at where they are many.
     """
     if len(score) > _SAMPLE:
-        some = torch.randint(len(score), (_SAMPLE,))
+        some = torch.randint(len(score), (_SAMPLE,), generator=generator())
         score, level = score[some], level[some]
     x, n_levels = score.double(), len(cuts) + 1
     for _ in range(steps):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hyvae.nn.randomness import generator
 from hyvae.nn.sparse import SparsePattern, paired_product, sparse_product
 
 
@@ -28,8 +29,8 @@ class RowLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(width))
         for table in (self.table, self.presence_table):
             if table is not None:
-                nn.init.xavier_normal_(table)
-        nn.init.normal_(self.bias, std=0.001)
+                nn.init.xavier_normal_(table, generator=generator())
+        nn.init.normal_(self.bias, std=0.001, generator=generator())
 
     def forward(self, pattern: SparsePattern, values: Tensor, kept: Tensor | None = None) -> Tensor:
         """Pre-activations, shape (n_rows, width).
@@ -60,4 +61,4 @@ class ItemHead(nn.Module):
         super().__init__()
         self.rows = nn.Parameter(torch.empty(n_items, width))
         self.bias = nn.Parameter(torch.zeros(n_items))
-        nn.init.xavier_normal_(self.rows)
+        nn.init.xavier_normal_(self.rows, generator=generator())

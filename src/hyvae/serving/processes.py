@@ -18,6 +18,7 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
+from hyvae.cores import usable_cores
 from hyvae.errors import ConfigError, HyvaeError
 from hyvae.serving.app import create_app, reload_run
 from hyvae.serving.connections import bounded
@@ -181,7 +182,7 @@ def _serve(settings: Settings, listening: socket.socket, told: Callable[[int], N
     lines = log_to_stderr()
     # the thread that reads requests waits no longer than this for one that answers
     sys.setswitchinterval(_SWITCH)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.workers))
+    torch.set_num_threads(max(1, usable_cores() // settings.workers))
     app = create_app(settings)
     # what is there now stays: to look through it for garbage, again and again, would stop every answer meanwhile
     gc.collect()

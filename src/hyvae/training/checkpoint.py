@@ -26,6 +26,7 @@ from hyvae.errors import ConfigError, TrainingError
 from hyvae.files import PART, cannot_be_written, held, place_of, require_regular, written_whole
 from hyvae.models.base import Config, RatingModel, TrainingPlan
 from hyvae.nn import kernels
+from hyvae.nn.randomness import generator
 from hyvae.ratings import Ratings
 from hyvae.tensors import as_bytes, read_tensors, write_tensors
 from hyvae.training.optimisers import Optimiser
@@ -154,17 +155,21 @@ class State:
 
 def random_states(device: str) -> Tensors:
     """The states of the generators that training on `device` draws from."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.startswith("cuda"):
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
+    return {torch.device(each).type: _generator(each).get_state() for each in {"cpu", device}}
 
 
 def set_random_states(states: Tensors, device: str) -> None:
     """Put the generators back into the states that `random_states` gave; a device that had none draws on."""
-    torch.set_rng_state(states["cpu"])
-    if device.startswith("cuda") and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
+    for each in {"cpu", device}:
+        kind = torch.device(each).type
+        if kind in states:
+            _generator(each).set_state(states[kind])
+
+
+def _generator(device: str) -> torch.Generator:
+    own = generator(device)
+    assert own is not None  # training has one
+    return own
 
 
 def describe_job(
