@@ -1,5 +1,7 @@
 """What a fitted recommender goes through: more ratings, people held out, an update, someone forgotten."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from hyvae import BiasModel, HyVAE, Ratings, Recommender
 from hyvae.data import extend_split, merge
 from hyvae.data.joining import without_users
-from hyvae.errors import ConfigError, DataError, Interrupted, NotFittedError, TrainingError
+from hyvae.errors import ConfigError, DataError, DataWarning, Interrupted, NotFittedError, TrainingError
 from hyvae.evaluation import evaluate
 from hyvae.ratings import Vocabulary
 from hyvae.scoring import rating_block
@@ -70,6 +72,14 @@ NEW = {
     100: {127: 1.0, 130: 5.0, 133: 5.0},
 }
 UNTOUCHED = [103, 106, 160, 250]
+
+
+def test_an_update_without_the_old_ratings_says_whom_it_forgets(model, small_ratings):
+    with pytest.warns(DataWarning, match=r"57 of the 58 users .* are forgotten; to keep them, train on"):
+        model.update(of({100: {100: 5.0, 103: 1.0, 109: 4.0}, 7: {100: 2.0, 103: 4.0}}), seed=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.update(merge(small_ratings, of({7: {100: 2.0, 103: 4.0}})), seed=3)
 
 
 class TestWithRatings:

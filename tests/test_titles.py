@@ -104,7 +104,7 @@ class TestAsPeopleUseThem:
             model.recommend({77: 5.0})
 
     def test_one_item_by_id_and_by_title_is_refused(self, model):
-        with pytest.raises(DataError, match="more than once"):
+        with pytest.raises(DataError, match="'The Matrix' and 1 are the same item"):
             model.recommend({"The Matrix": 5.0, 1: 4.0})
 
     def test_without_titles_items_are_known_by_id(self):

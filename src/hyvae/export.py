@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import hyvae
 from hyvae.errors import ConfigError, DataError
-from hyvae.files import cannot_be_written, written_whole
+from hyvae.files import cannot_be_written, place_of, written_whole
 from hyvae.models.base import RatingBlock
 from hyvae.nn.sparse import SparsePattern
 from hyvae.nn.traced import Traceable
@@ -106,7 +106,7 @@ def export_onnx(recommender: Recommender, out: str | Path) -> None:
     require_onnx()
     import onnx_ir
 
-    out = Path(out)
+    out = place_of(out)
     if out.is_dir():
         raise DataError(f"{out} is a folder; name a file to write")
     try:

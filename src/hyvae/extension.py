@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hyvae.errors import ConfigError, DataError
+from hyvae.errors import ConfigError, DataError, DataWarning
+from hyvae.inputs import as_ids
 from hyvae.models.base import RatingBlock, RatingModel
+from hyvae.nn.precision import single_precision
 from hyvae.nn.randomness import seeded
-from hyvae.ratings import Id, Ratings, Vocabulary, as_ids
+from hyvae.ratings import Id, Ratings, Vocabulary, title_array
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Move:
 def moved_model(model: RatingModel, users: Move, items: Move) -> RatingModel:
     """A copy for other vocabularies, ready to answer; the rows of what is new are zero."""
     make: Any = type(model)
-    with seeded(0):
+    with seeded(0), single_precision():
         copy: RatingModel = make(model.config, users.size, items.size, model.scale).to(model.item_rows.device)
     state = {name: _moved(model, name, tensor, users, items) for name, tensor in model.answering_state().items()}
     fresh = copy.state_dict()
@@ -98,11 +101,31 @@ def known_users(history: Ratings, users: Sequence[Id]) -> NDArray[np.int64]:
     """
     index = history.users.index(users)
     if (index < 0).any():
-        raise DataError(
-            f"user {users[int((index < 0).argmax())]!r} is not among the {history.n_users:,} known users; "
-            "for someone new, give their ratings instead"
-        )
+        user = users[int((index < 0).argmax())]
+        known = f"user {user!r} is not among the {history.n_users:,} known users"
+        if isinstance(user, str) == history.users.is_integer:
+            kind, given = ("integers", "text") if history.users.is_integer else ("text", "an integer")
+            raise DataError(f"{known}: their ids are {kind}, and {user!r} is {given}; ask with an id of their type")
+        raise DataError(f"{known}; for someone new, give their ratings instead")
     return index
+
+
+def warn_of_forgotten(known: Ratings, ratings: Ratings) -> None:
+    """Say that a training forgets users: those of an earlier one's history who have no ratings in the new one.
+
+    Warns
+    -----
+    DataWarning
+    """
+    place = ratings.users.index(known.users.ids[known.user_counts > 0])
+    gone = np.count_nonzero((place < 0) | (ratings.user_counts[place] == 0))
+    if gone:
+        warnings.warn(
+            f"{gone:,} of the {len(place):,} users that the earlier model knows have no ratings here, and are "
+            "forgotten; to keep them, train on hyvae.data.merge(model.history, ratings)",
+            DataWarning,
+            stacklevel=5,
+        )
 
 
 def read_columns(history: Ratings, columns: Mapping[Id, Mapping[Id, float]], titles: Mapping[Id, str]) -> Ratings:
@@ -128,6 +151,6 @@ def read_columns(history: Ratings, columns: Mapping[Id, Mapping[Id, float]], tit
         items.index(np.repeat(ids, [len(column) for column in columns.values()])),
         [rating for column in columns.values() for rating in column.values()],
         scale=history.scale,
-        titles=np.array([titles.get(id_, str(id_)) for id_ in items.ids.tolist()], dtype=object) if titles else None,
+        titles=title_array(items, titles) if titles else None,
         source="ratings of new items",
     )

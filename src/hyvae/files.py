@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hyvae.errors import ConfigError
+
 try:
     import fcntl
 except ImportError:  # Windows has no such locks: left-overs stay there
@@ -50,6 +52,23 @@ def cannot_be_written(path: str | Path, error: BaseException) -> str:
     else:
         mend = "mend that or choose another place"
     return f"{path} cannot be written: {reason}; {mend}"
+
+
+def place_of(path: str | Path) -> Path:
+    """A path as people write it: ``~`` is their home.
+
+    Raises
+    ------
+    ConfigError
+        A name that Parquet, JSON and messages cannot hold: not UTF-8, or with a NUL in it.
+    """
+    try:
+        if b"\0" in str(path).encode():
+            raise ConfigError(f"the path {str(path)!r} has a NUL in it; choose another name")
+    except UnicodeEncodeError:
+        raise ConfigError(f"the path {str(path)!r} is not UTF-8; rename it, or choose another") from None
+    # the function of os.path leaves the home of an unknown user as it is written, where that of pathlib raises
+    return Path(os.path.expanduser(path))
 
 
 def require_regular(file: Path) -> None:

@@ -121,10 +121,18 @@ class People:
         }
         return {name: part.cpu().numpy()[place] for name, part in rated.items()}
 
-    def best(self, n: int, *, include_seen: bool = False) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The `n` items of highest score of each, as `hyvae.scoring.best_items` gives them."""
+    def best(
+        self, n: int, *, include_seen: bool = False, among: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The `n` items of highest score of each, as `hyvae.scoring.best_items` gives them.
+
+        Parameters
+        ----------
+        among : (n_items,) bool array, optional
+            Items that may be listed; default: all with ratings.
+        """
         seen = None if include_seen else self.block.pattern
-        known = ~self._unrated
+        known = ~self._unrated if among is None else among
         items, scores = best_items(self.answering.model, self.codes, n, seen, known)
         if self._strangers.any():
             by_floor = best_items(self.answering.floor, self._floor_codes, n, seen, known)

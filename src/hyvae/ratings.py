@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from scipy import sparse
 
 from hyvae.errors import DataError, warn
 from hyvae.forks import polars_works
+from hyvae.inputs import as_float32, as_ids, as_seconds, check_text, is_missing
 from hyvae.layout import SourceLayout
 from hyvae.wording import say
 
@@ -40,10 +42,17 @@ class Vocabulary:
     ----------
     ids : (n,) array of int64 or of str
         Sorted and unique. Integers stay integers and strings stay strings: ``'007'`` is never ``7``.
+
+    Raises
+    ------
+    DataError
+        Text that no file can hold.
     """
 
     def __init__(self, ids: NDArray[Any]) -> None:
         self.ids = ids
+        if ids.dtype == object:
+            check_text(ids.tolist(), "id")
 
     @classmethod
     def of(cls, ids: ArrayLike) -> Vocabulary:
@@ -107,36 +116,6 @@ def check_ids(vocabulary: Vocabulary, noun: str, source: str) -> Vocabulary:
     return vocabulary
 
 
-def as_ids(ids: ArrayLike) -> NDArray[Any]:
-    """Ids as an int64 array, or as an object array of `str`.
-
-    Raises
-    ------
-    DataError
-        Ids that are neither integers nor strings, or an array that is not one-dimensional.
-    """
-    array = ids if isinstance(ids, np.ndarray) else np.asarray(ids)
-    if array.ndim != 1:
-        raise DataError(f"ids must be one-dimensional, got shape {array.shape}")
-    if array.dtype.kind == "i" or (array.dtype.kind == "u" and (not array.size or array.max() < 2**63)):
-        return array.astype(np.int64)
-    if array.dtype.kind in "UST" and not isinstance(ids, list | tuple):
-        return array.astype(str).astype(object)
-    # a list that mixes 1 and "1" must not be turned into strings on the quiet
-    values = list(ids) if isinstance(ids, list | tuple) else array.tolist()
-    if all(isinstance(value, str) for value in values):
-        out = np.empty(len(values), dtype=object)
-        out[:] = [str(value) for value in values]
-        return out
-    if all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values):
-        try:
-            return np.array(values, dtype=np.int64)
-        except OverflowError as error:
-            raise DataError("integer ids must fit in 64 bits; make larger ones text") from error
-    bad = next(value for value in values if not isinstance(value, str))
-    raise DataError(f"ids must be all integers or all strings; found {bad!r} ({type(bad).__name__})")
-
-
 @dataclass(frozen=True, eq=False)
 class Ratings:
     """An immutable sparse users × items matrix of ratings with its id vocabularies.
@@ -184,6 +163,10 @@ class Ratings:
     unrated: NDArray[np.int32] | None = None
     layout: SourceLayout | None = None
 
+    def __post_init__(self) -> None:
+        if self.titles is not None:
+            _check_titles(self.titles, self.items)
+
     # -- making ---------------------------------------------------------------------------------------
 
     @classmethod
@@ -229,14 +212,16 @@ class Ratings:
         ------
         DataError
             No rating at all, a rating that is not a number, a scale that is not lowest then highest, a
-            rating that is not finite or off the scale, or two ratings of one user for one item.
+            rating that is not finite or off the scale, a time that is missing, a title that is no text, or two ratings
+            of one user for one item.
 
         Warns
         -----
         DataWarning
             Repeated pairs were merged.
         """
-        numbers = _as_float32(values, source)
+        numbers = as_float32(values, source)
+        times = None if timestamps is None else as_seconds(timestamps, source)
         if not len(numbers):
             raise DataError(f"{source}: no ratings; give at least one row of user, item, rating")
         if not np.isfinite(numbers).all():
@@ -250,7 +235,7 @@ class Ratings:
                 f"{source}, {place(row + 1)}: the rating {numbers[row]:g} is off the declared scale "
                 f"{low:g} to {high:g}; mend the rating or declare another scale"
             )
-        columns = {"value": numbers, "time": timestamps, "part": parts}
+        columns = {"value": numbers, "time": times, "part": parts}
         rows, indices = _canonical(
             user_index,
             item_index,
@@ -267,7 +252,7 @@ class Ratings:
             indices=indices[1],
             values=rows["value"],
             scale=(float(low), float(high)),
-            timestamps=None if timestamps is None else rows["time"].astype(np.int64, copy=False),
+            timestamps=rows.get("time"),
             titles=titles,
             parts=None if parts is None else rows["part"].astype(np.int8, copy=False),
             source=source,
@@ -301,30 +286,36 @@ class Ratings:
         ratings: ArrayLike,
         *,
         timestamps: ArrayLike | None = None,
-        titles: dict[Any, str] | None = None,
+        titles: Mapping[Any, str] | None = None,
         scale: tuple[float, float] | None = None,
+        on_duplicates: Duplicates = "error",
     ) -> Ratings:
         """Build from three parallel arrays of ids and ratings.
 
         Parameters
         ----------
-        user_ids, item_ids : (n,) arrays of int or str
+        user_ids, item_ids : (n,) arrays of int, str or `uuid.UUID`
+            UUIDs become their text.
         ratings : (n,) array of float
-        timestamps : (n,) array of int, optional
-            Seconds since 1970.
+        timestamps : (n,) array of int or of dates, optional
+            Seconds since 1970, or dates of any unit (UTC where they name no zone).
         titles : dict of item id to str, optional
+            An item that has none, or NaN, is called by its id.
+        on_duplicates : ``error``, ``last`` or ``mean``
+            See `from_indices`.
 
         Raises
         ------
         DataError
-            Arrays of different lengths, or what `from_indices` refuses.
+            Arrays of different lengths, with masked or missing values, or what `from_indices` refuses.
         """
         user_array, item_array = as_ids(user_ids), as_ids(item_ids)
         lengths = (len(user_array), len(item_array), len(np.asarray(ratings)))
         if len(set(lengths)) > 1:
             raise DataError("users, items and ratings differ in length: {}, {}, {}".format(*lengths))
-        if timestamps is not None and len(np.asarray(timestamps)) != lengths[0]:
-            raise DataError(f"timestamps and ratings differ in length: {len(np.asarray(timestamps))}, {lengths[0]}")
+        times = None if timestamps is None else as_seconds(timestamps, "timestamps")
+        if times is not None and len(times) != lengths[0]:
+            raise DataError(f"timestamps and ratings differ in length: {len(times)}, {lengths[0]}")
         users = check_ids(Vocabulary.of(user_array), "user id", "arrays")
         items = check_ids(Vocabulary.of(item_array), "item id", "arrays")
         return cls.from_indices(
@@ -334,16 +325,31 @@ class Ratings:
             items.index(item_array),
             ratings,
             scale=scale,
-            timestamps=None if timestamps is None else np.asarray(timestamps),
+            timestamps=times,
             titles=None if titles is None else title_array(items, titles),
+            on_duplicates=on_duplicates,
         )
 
     @classmethod
-    def from_scipy(cls, matrix: Any, *, scale: tuple[float, float] | None = None) -> Ratings:
+    def from_scipy(
+        cls, matrix: Any, *, scale: tuple[float, float] | None = None, on_duplicates: Duplicates = "error"
+    ) -> Ratings:
         """Build from a scipy sparse users × items matrix; ids are the row and column numbers.
 
-        Stored zeros are ratings of 0. Duplicate entries of a COO matrix are refused.
+        Stored zeros are ratings of 0.
+
+        Parameters
+        ----------
+        on_duplicates : ``error``, ``last`` or ``mean``
+            What becomes of duplicate entries of a COO matrix; see `from_indices`.
+
+        Raises
+        ------
+        DataError
+            No sparse matrix of two dimensions, or what `from_indices` refuses.
         """
+        if not sparse.issparse(matrix) or matrix.ndim != 2:
+            raise DataError(f"from_scipy takes a scipy sparse matrix of two dimensions, got {type(matrix).__name__}")
         coo = sparse.coo_array(matrix)
         n_users, n_items = coo.shape
         return cls.from_indices(
@@ -353,6 +359,7 @@ class Ratings:
             coo.coords[1],
             coo.data,
             scale=scale,
+            on_duplicates=on_duplicates,
             source="sparse matrix",
         )
 
@@ -481,15 +488,6 @@ class Ratings:
         return split(self, kind, seed=seed)
 
 
-def _as_float32(values: ArrayLike, source: str) -> NDArray[np.float32]:
-    try:
-        # a number too large for float32 becomes infinite, and is refused as such with its place
-        with np.errstate(over="ignore"):
-            return np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{source}: every rating must be a number ({error})") from error
-
-
 def checked_scale(scale: tuple[float, float], source: str) -> tuple[float, float]:
     """The scale as two floats, refused unless it is the lowest rating and then the highest."""
     try:
@@ -587,11 +585,37 @@ def _merged(columns: dict[str, NDArray[Any]], policy: Duplicates, source: str) -
     return kept
 
 
-def title_array(items: Vocabulary, titles: dict[Any, str]) -> NDArray[Any]:
-    """Titles aligned with `items`, shape (n_items,); an item without one gets its id as text."""
+def title_array(items: Vocabulary, titles: Mapping[Any, str]) -> NDArray[Any]:
+    """Titles aligned with `items`, shape (n_items,); an item without one gets its id as text.
+
+    Raises
+    ------
+    DataError
+        No mapping, or a title that is no text.
+    """
+    if not hasattr(titles, "get"):
+        raise DataError(f"titles must be a dict of item id to title, got {type(titles).__name__}")
     out = np.empty(len(items), dtype=object)
-    out[:] = [titles.get(id_, str(id_)) for id_ in items.ids.tolist()]
+    found = ((id_, titles.get(id_)) for id_ in items.ids.tolist())
+    out[:] = [str(id_) if is_missing(title) else title for id_, title in found]
     return out
+
+
+# titles that were checked: every part of a split shares them
+_checked: weakref.WeakValueDictionary[int, NDArray[Any]] = weakref.WeakValueDictionary()
+
+
+def _check_titles(titles: NDArray[Any], items: Vocabulary) -> None:
+    """Refuse titles that a run could not hold, or that are not the items' own."""
+    if _checked.get(id(titles)) is titles:
+        return
+    if titles.shape != (len(items),):
+        raise DataError(f"there are {len(items)} items and titles of shape {titles.shape}; give one title an item")
+    for id_, title in zip(items.ids.tolist(), titles.tolist(), strict=True):
+        if not isinstance(title, str):
+            raise DataError(f"the title of item {id_!r} is {title!r} ({type(title).__name__}); titles must be text")
+    check_text(titles.tolist(), "title")
+    _checked[id(titles)] = titles
 
 
 def concatenate(parts: Sequence[Ratings] | Iterable[Ratings]) -> Ratings:
@@ -631,3 +655,21 @@ def joined_pairs(pieces: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
     """Pairs without a rating of several ratings with the same vocabularies, with repeats; None where there are none."""
     present = [piece for piece in pieces if piece is not None]
     return np.concatenate(present) if present else None
+
+
+def require_ratings(value: Any, noun: str) -> None:
+    """Refuse what is not `Ratings`, and say how to make them of it.
+
+    Raises
+    ------
+    DataError
+    """
+    if isinstance(value, Ratings):
+        return
+    if hasattr(value, "columns"):
+        how = "make them with Ratings.from_table(table, user=…, item=…, rating=…)"
+    elif sparse.issparse(value):
+        how = "make them with Ratings.from_scipy(matrix)"
+    else:
+        how = "make them with Ratings.from_arrays(users, items, ratings)"
+    raise DataError(f"{noun} must be Ratings, got {type(value).__name__}; {how}")

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, cast
+from uuid import UUID
 
 import numpy as np
 import polars as pl
@@ -24,39 +25,68 @@ from numpy.typing import ArrayLike, NDArray
 from hyvae.data.joining import joint, merge, transposed, without_users
 from hyvae.errors import ConfigError, DataError, NotFittedError, TrainingWarning
 from hyvae.explanation import effects_of_ratings
-from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start
+from hyvae.extension import Move, known_users, moved_model, read_columns, warm_start, warn_of_forgotten
+from hyvae.files import place_of
 from hyvae.forks import polars_works
+from hyvae.inputs import as_ids, as_length, as_seed
+from hyvae.left_out import LeftOut, excluded_parts, seen_pattern, unrated_pairs, without_pairs
+from hyvae.likeness import directions, most_alike
 from hyvae.metrics import rmse
 from hyvae.models import REGISTRY, RatingModel
 from hyvae.models.base import RatingBlock, update_plan
 from hyvae.models.bias import Bias, BiasConfig
 from hyvae.models.settings import configure
+from hyvae.nn.precision import single_precision
 from hyvae.nn.randomness import seeded
 from hyvae.people import Answering, People, squared_residuals
-from hyvae.ratings import Id, Ratings, Vocabulary, as_ids
+from hyvae.ratings import Id, Ratings, Vocabulary, require_ratings
 from hyvae.runs import Run, RunConfig, provenance, read_run, write_run
 from hyvae.scoring import USER_BLOCK, best_items, predict_pairs, rating_block, user_blocks
 from hyvae.titles import ItemFinder
 from hyvae.training import Checkpointing, History, describe_job, epochs_by_held_out, job_hash, train
 from hyvae.training.progress import TrainingProgress
 from hyvae.uncertainty import Evidence, Uncertainty
-from hyvae.units import RAW, fitted_bias_model
+from hyvae.units import RAW, fitted_bias_model, new_bias_model
 from hyvae.verification import check_tensors, damage_told
+from hyvae.wording import say
+
+# lines of lists that are made together
+_LINES_AT_A_TIME = 1 << 20
 
 #: nominal coverage of the intervals that `predict_table` gives
 INTERVAL_COVERAGE = 0.9
 
 
 class Recommendation(NamedTuple):
-    """One line of a list: an item, its predicted rating (or the score of one that ranks), its title or id, and its sd.
+    """One line of a list.
 
-    That is the standard deviation of the rating; None of a model that was fitted without validation, or ranks.
+    Attributes
+    ----------
+    item : int or str
+        Its id.
+    score : float
+        Its predicted rating, clipped to the scale; of a model that ranks, its score.
+    title : str
+        Its title; its id where it has none.
+    sd : float or None
+        Standard deviation of the rating; None of a model that was fitted without validation, or ranks.
+    unclipped : float or None
+        The score before it was clipped. Lists are in its order, also where all of their scores are the highest rating.
     """
 
     item: Id
     score: float
     title: str
     sd: float | None = None
+    unclipped: float | None = None
+
+
+class SimilarItem(NamedTuple):
+    """An item like another: its id, the cosine of what the model knows of both, its title or id."""
+
+    item: Id
+    similarity: float
+    title: str
 
 
 class Reason(NamedTuple):
@@ -105,6 +135,7 @@ class Recommender:
         self._history: Ratings | None = None
         self._item_counts: NDArray[np.int64] = np.empty(0, np.int64)
         self._encoded_items: NDArray[np.bool_] = np.empty(0, bool)
+        self._left_out: LeftOut | None = None
         self._uncertainty: Uncertainty | None = None
         # of runs from before there was a distribution: half of a 90 % interval, the same for all
         self._half_width: float | None = None
@@ -123,6 +154,7 @@ class Recommender:
         validation: Ratings | None = None,
         *,
         given: Ratings | None = None,
+        exclude: Ratings | Iterable[Ratings] | None = None,
         start_from: Recommender | None = None,
         seed: int = 0,
         progress: bool | None = None,
@@ -141,13 +173,17 @@ class Recommender:
         given : Ratings, optional
             Ratings of other users (those whom a split by user holds out), from which answers may be given, as if they
             had been folded in. Never learnt from.
+        exclude : Ratings, or several, optional
+            What users have rated besides, such as a test part: lists leave it out, as they leave out `ratings`,
+            `validation` and `given`. Never learnt from. `hyvae.evaluation.evaluate` leaves out `ratings` and
+            `validation` alone.
         start_from : Recommender, optional
             Begin at its weights instead of random ones; see `update`.
         seed : int
             The same seed gives the same weights, to the bit, with the same versions, threads and processor; on another
             processor, the same up to rounding. What it depends on is in `provenance`.
         progress : bool, optional
-            Show a progress bar; default: on a terminal.
+            Show a progress bar; default: on a terminal. In a notebook say True; the bar needs ipywidgets there.
         checkpoint : path, optional
             File that holds the state of training, replaced every `checkpoint_every` seconds (0: after every optimiser
             step). Ctrl-C and SIGTERM then stop after a step, with a last checkpoint. It stays when training ends.
@@ -172,6 +208,10 @@ class Recommender:
         TrainingWarning
             The validation ratings are predicted no better than by the bias model.
         """
+        for part, noun in ((ratings, "ratings"), (validation, "validation"), (given, "given")):
+            if part is not None or noun == "ratings":
+                require_ratings(part, noun)
+        seed = as_seed(seed)
         if not polars_works():
             warnings.warn(
                 "this process was forked, so that save will not work in it; train in one started with "
@@ -185,17 +225,19 @@ class Recommender:
             raise ConfigError("resume needs a checkpoint to go on from; give checkpoint='…'")
         if start_from is not None:
             self._require_start(start_from, ratings)
+        excluded = excluded_parts(exclude)
         start = None if start_from is None else start_from.fingerprint
-        keep = None if checkpoint is None else Checkpointing(Path(checkpoint), checkpoint_every, resume, start)
+        keep = None if checkpoint is None else Checkpointing(place_of(checkpoint), checkpoint_every, resume, start)
         # one training at a time: a second one would take the first one's checkpoint away
         with nullcontext() if keep is None else keep.held():
-            return self._fit(ratings, validation, given, start_from, seed, progress, keep)
+            return self._fit(ratings, validation, given, excluded, start_from, seed, progress, keep)
 
     def _fit(
         self,
         ratings: Ratings,
         validation: Ratings | None,
         given: Ratings | None,
+        excluded: list[Ratings],
         start_from: Recommender | None,
         seed: int,
         progress: bool | None,
@@ -234,7 +276,12 @@ class Recommender:
         self.training.chosen_epochs = chosen
         self._model, self._floor, self._history, self._item_counts = model, floor, ratings, ratings.item_counts
         self._encoded_items = np.zeros(ratings.n_items, bool)
-        self.__dict__.pop("_finder", None)
+        self._forget_lookups()
+        earlier_left_out = [] if start_from is None else list(start_from.left_out)
+        held_out = [] if validation is None else [validation]
+        self._left_out = LeftOut.of(
+            ratings.users, ratings.items, held_out, [*excluded, unrated_pairs(ratings), *earlier_left_out]
+        )
         if given is not None and len(given):
             self.__dict__.update(self.with_ratings(given).__dict__)
         self._half_width, self._uncertainty = None, self._calibrated(validation)
@@ -261,6 +308,7 @@ class Recommender:
         # ids of another type would match none of the earlier ones, and training begin afresh without a word
         joint(known.users, ratings.users, "user", ratings.source)
         joint(known.items, ratings.items, "item", ratings.source)
+        warn_of_forgotten(known, ratings)
 
     def job(
         self,
@@ -277,7 +325,7 @@ class Recommender:
                 self.name,
                 self.config,
                 self.plan,
-                seed=seed,
+                seed=as_seed(seed),
                 train=ratings,
                 validation=validation,
                 given=given,
@@ -296,7 +344,7 @@ class Recommender:
 
     def _build(self, n_users: int, n_items: int, scale: tuple[float, float], seed: int) -> RatingModel:
         model: Any = REGISTRY[self.name]
-        with seeded(2 * seed):
+        with seeded(2 * seed), single_precision():
             return model(self.config, n_users, n_items, scale).to(self.device)
 
     def _calibrated(self, validation: Ratings | None) -> Uncertainty | None:
@@ -346,6 +394,12 @@ class Recommender:
         return self._fitted[2]
 
     @property
+    def left_out(self) -> LeftOut:
+        """Pairs beside the history that lists leave out: held-out ratings and what `fit` was told to exclude."""
+        history = self.history
+        return self._left_out or LeftOut.of(history.users, history.items, [], [])
+
+    @property
     def item_counts(self) -> NDArray[np.int64]:
         """Ratings of each item that it is known from, shape (n_items,); known also to a run saved without histories."""
         return self._item_counts
@@ -376,9 +430,10 @@ class Recommender:
             It does.
         """
         if not self.predicts_ratings:
+            other = say("likelihood='gaussian'", "--set likelihood=gaussian")
             raise ConfigError(
                 f"{self.name}, as it is set, ranks items and predicts no ratings: ask it for lists, or train with "
-                "likelihood='gaussian'"
+                f"{other}"
             )
 
     def predict(self, users: ArrayLike, items: ArrayLike) -> NDArray[np.float32]:
@@ -460,9 +515,8 @@ class Recommender:
             There were none.
         """
         if self._uncertainty is None:
-            raise ConfigError(
-                "nothing is known of how sure predictions are: fit with validation ratings (train with a split)"
-            )
+            mend = say("fit with validation ratings", "train with a split")
+            raise ConfigError(f"nothing is known of how sure predictions are: {mend}")
         return self._uncertainty
 
     def evidence(self, pairs: Ratings) -> Evidence:
@@ -545,7 +599,13 @@ class Recommender:
     # -- recommending ---------------------------------------------------------------------------------
 
     def recommend(
-        self, who: Id | Mapping[Any, float], n: int = 10, *, include_seen: bool = False
+        self,
+        who: Id | Mapping[Any, float],
+        n: int = 10,
+        *,
+        include_seen: bool = False,
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] = (),
     ) -> list[Recommendation]:
         """The `n` items with the highest predicted rating.
 
@@ -554,75 +614,142 @@ class Recommender:
         who : id, or dict of item id or title to rating
             A user of the training ratings, or the ratings of someone never seen: they are answered at once, by the
             same computation, without retraining.
+        n : int
+            Length of the list; it is shorter where there are not so many items.
         include_seen : bool
             Whether items that the user rated may be on the list.
+        allow : iterable of item ids or titles, optional
+            Only these items.
+        deny : iterable of item ids or titles
+            Not these items.
 
         Raises
         ------
         DataError
             Unknown user, item or title, or a rating off the scale.
         """
+        who = _one(who, "recommend", "recommend_table(users)")
         if isinstance(who, Mapping):
-            return self.fold_in(who).recommend(n, include_seen=include_seen)
+            return self.fold_in(who).recommend(n, include_seen=include_seen, allow=allow, deny=deny)
         users = known_users(self.history, [who])
-        items, scores = self._lists(users, n, include_seen)
+        among = self.candidates(allow, deny)
+        items, scores = self._lists(users, self._length(n), None if include_seen else self.left_out, among)
         evidence = None if self._uncertainty is None else self._evidence_of(users, self._uncertainty)
         return self._named(items[0], scores[0], evidence)
 
     def recommend_table(
-        self, users: Iterable[Id] | None = None, n: int = 10, *, include_seen: bool = False
+        self,
+        users: Iterable[Id] | None = None,
+        n: int = 10,
+        *,
+        include_seen: bool = False,
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] = (),
     ) -> pl.DataFrame:
-        """Lists for many users (default: everyone), as a table of ``user``, ``rank``, ``item`` and ``score``."""
-        history = self.history
-        index = np.flatnonzero(history.user_counts) if users is None else known_users(history, list(users))
-        parts = []
-        for block in self._blocks_of(index):
-            items, scores = self._lists(block, n, include_seen)
-            filled = items >= 0
-            parts.append(
-                pl.DataFrame(
-                    {
-                        "user": history.users.ids[np.repeat(block, n).reshape(items.shape)[filled]].tolist(),
-                        "rank": np.tile(np.arange(1, n + 1, dtype=np.int32), (len(block), 1))[filled],
-                        "item": history.items.ids[items[filled]].tolist(),
-                        "score": scores[filled],
-                    },
-                    schema_overrides={"user": _id_type(history.users), "item": _id_type(history.items)},
-                )
-            )
-        if not parts:
-            raise DataError("there is no user to recommend to")
-        table = parts[0]
-        for part in parts[1:]:  # unlike pl.concat, needs no threads of Polars, which a forked process lacks
-            table.vstack(part, in_place=True)
+        """Lists for many users (default: everyone), as a table of ``user``, ``rank``, ``item`` and ``score``.
+
+        Other arguments are those of `recommend`.
+        """
+        blocks = self.recommend_blocks(users, n, include_seen=include_seen, allow=allow, deny=deny)
+        table = next(blocks)
+        for block in blocks:  # unlike pl.concat, needs no threads of Polars, which a forked process lacks
+            table.vstack(block, in_place=True)
         return table
 
-    @staticmethod
-    def _blocks_of(index: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        return (index[block] for block in user_blocks(len(index), USER_BLOCK))
+    def recommend_blocks(
+        self,
+        users: Iterable[Id] | None = None,
+        n: int = 10,
+        *,
+        include_seen: bool = False,
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] = (),
+    ) -> Iterator[pl.DataFrame]:
+        """The table of `recommend_table` in pieces: memory is that of one, however many users there are."""
+        history, n = self.history, self._length(n)
+        index = np.flatnonzero(history.user_counts) if users is None else known_users(history, list(users))
+        if not len(index):
+            raise DataError("there is no user to recommend to")
+        among, left_out = self.candidates(allow, deny), None if include_seen else self.left_out
+        for block in self._blocks_of(index, n):
+            items, scores = self._lists(block, n, left_out, among)
+            filled = items >= 0
+            yield pl.DataFrame(
+                {
+                    "user": _id_column(history.users, np.repeat(block, n).reshape(items.shape)[filled]),
+                    "rank": np.tile(np.arange(1, n + 1, dtype=np.int32), (len(block), 1))[filled],
+                    "item": _id_column(history.items, items[filled]),
+                    "score": self._on_scale(scores[filled]),
+                }
+            )
 
-    def recommend_indices(self, users: NDArray[np.int64], n: int = 10) -> NDArray[np.int64]:
-        """Item indices of the lists of users given by index, seen items left out; (n_users, n), −1 fills up."""
-        blocks = [self._lists(block, n, include_seen=False)[0] for block in self._blocks_of(users)]
+    def _length(self, n: int) -> int:
+        """Of a list: no more than there are items."""
+        return min(as_length(n), self.history.n_items)
+
+    def candidates(self, allow: Iterable[Any] | None = None, deny: Iterable[Any] = ()) -> NDArray[np.bool_]:
+        """Items that may be on a list: those with ratings, of `allow`, and not of `deny`; (n_items,).
+
+        Raises
+        ------
+        DataError
+            Unknown items, or a single name where several are taken.
+        """
+        found = self._item_counts > 0
+        for noun, names in (("allow", allow), ("deny", deny)):
+            if isinstance(names, str | int):
+                raise DataError(f"{noun} takes a list of item ids or titles, got {names!r}")
+        if allow is not None:
+            named = np.zeros(len(found), bool)
+            named[self._finder.indices(allow)] = True
+            found &= named
+        found[self._finder.indices(deny)] = False
+        return found
+
+    @staticmethod
+    def _blocks_of(index: NDArray[np.int64], n: int) -> Iterator[NDArray[np.int64]]:
+        size = max(1, min(USER_BLOCK, _LINES_AT_A_TIME // n))
+        return (index[block] for block in user_blocks(len(index), size))
+
+    def recommend_indices(
+        self, users: NDArray[np.int64], n: int = 10, *, targets: Ratings | None = None
+    ) -> NDArray[np.int64]:
+        """Item indices of the lists of users given by index, (n_users, n or all items); −1 fills up.
+
+        Training and validation items are left out, and no others: these are the lists that evaluation looks at.
+
+        Parameters
+        ----------
+        targets : Ratings, optional
+            Pairs that may be on a list all the same: those that are evaluated.
+        """
+        validation = self.left_out.validation
+        left_out = [validation if targets is None else without_pairs(validation, [targets])]
+        n = self._length(n)
+        blocks = [self._lists(block, n, left_out)[0] for block in self._blocks_of(users, n)]
         return np.concatenate(blocks) if blocks else np.empty((0, n), np.int64)
 
     @torch.no_grad()
     def _lists(
-        self, users: NDArray[np.int64], n: int, include_seen: bool
+        self,
+        users: NDArray[np.int64],
+        n: int,
+        left_out: Iterable[Ratings] | None,
+        among: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Lists of some items without the users' histories and those pairs; None leaves nothing out. Not clipped."""
+        among = self._item_counts > 0 if among is None else among
         model, floor, history = self._fitted
-        items = np.full((len(users), max(n, 0)), -1, dtype=np.int64)
+        items = np.full((len(users), n), -1, dtype=np.int64)
         scores = np.full(items.shape, np.nan, dtype=np.float32)
         # a model that ranks knows what is popular, where nothing is known of someone's taste
         without = (history.user_counts[users] == 0) & model.predicts_ratings
         for rows, answering in ((~without, model), (without, floor)):
             if rows.any():
                 block = rating_block(answering, history, users[rows])
-                seen = None if include_seen else block.pattern
-                items[rows], scores[rows] = best_items(
-                    answering, answering.encode(block), n, seen, self._item_counts > 0
-                )
-        return items, self._on_scale(scores)
+                seen = None if left_out is None else seen_pattern(block.pattern, left_out, users[rows])
+                items[rows], scores[rows] = best_items(answering, answering.encode(block), n, seen, among)
+        return items, scores
 
     def _on_scale(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         return scores.clip(*self.history.scale) if self.predicts_ratings else scores
@@ -630,21 +757,42 @@ class Recommender:
     def _named(
         self, items: NDArray[np.int64], scores: NDArray[np.float32], evidence: Evidence | None
     ) -> list[Recommendation]:
-        """The lines of a list of one user, of whom there is evidence."""
-        history = self.history
-        items, scores = items[items >= 0], scores[items >= 0]
+        """The lines of a list of one user, of whom there is evidence; scores are not clipped."""
+        items, unclipped = items[items >= 0], scores[items >= 0]
+        scores = self._on_scale(unclipped)
         sd: list[float | None] = [None] * len(items)
         if self._uncertainty is not None and evidence is not None:
             of_all = evidence.take(np.zeros(len(items), np.int64))
             sd = self._uncertainty.deviation(scores, of_all).tolist()
         return [
-            Recommendation(
-                history.items.ids[item : item + 1].tolist()[0],
-                float(score),
-                str(history.items.ids[item] if history.titles is None else history.titles[item]),
-                deviation,
+            Recommendation(*self._name(item, score), deviation, exact)
+            for item, score, deviation, exact in zip(
+                items.tolist(), scores.tolist(), sd, unclipped.tolist(), strict=True
             )
-            for item, score, deviation in zip(items.tolist(), scores.tolist(), sd, strict=True)
+        ]
+
+    def _name(self, item: int, number: float) -> tuple[Id, float, str]:
+        """Id of an item by index, a number, and its title."""
+        id_ = self.history.items.ids[item : item + 1].tolist()[0]
+        return id_, number, str(id_ if self.history.titles is None else self.history.titles[item])
+
+    def similar_items(self, item: Any, n: int = 10) -> list[SimilarItem]:
+        """The items that the model knows as most like one: the cosine of their rows, from the largest down.
+
+        Parameters
+        ----------
+        item : id or title
+
+        Raises
+        ------
+        DataError
+            Unknown item.
+        """
+        place = int(self._finder.indices([item])[0])
+        found = most_alike(self._directions, self._item_counts > 0, place, self._length(n))
+        return [
+            SimilarItem(*self._name(other, alike))
+            for other, alike in zip(*(column.tolist() for column in found), strict=True)
         ]
 
     def explain(self, who: Id | Mapping[Any, float], item: Any, n: int = 5) -> list[Reason]:
@@ -665,6 +813,7 @@ class Recommender:
         DataError
             Unknown user or item, one without training ratings, or someone with less than two ratings of other items.
         """
+        who = _one(who, "explain", "a loop over users")
         if isinstance(who, Mapping):
             return self.fold_in(who).explain(item, n)
         user = known_users(self.history, [who])
@@ -687,10 +836,9 @@ class Recommender:
         rows = places[most].cpu().numpy()
         items = block.pattern.col.cpu().numpy()[rows]
         return [
-            Reason(line.item, rating, effect, line.title)
-            for line, rating, effect in zip(
-                self._named(items, np.zeros(len(items), np.float32), None),
-                ratings[rows].tolist(),
+            Reason(id_, rating, effect, title)
+            for (id_, rating, title), effect in zip(
+                map(self._name, items.tolist(), ratings[rows].tolist()),
                 effects[most].tolist(),
                 strict=True,
             )
@@ -721,10 +869,18 @@ class Recommender:
 
         Parameters
         ----------
-        ratings : dict of item id or title to rating
+        ratings : dict (or pandas Series) of item id or title to rating
+
+        Raises
+        ------
+        DataError
+            Unknown or repeated items, or a rating off the scale.
         """
+        ratings = _as_mapping(ratings)
+        if not isinstance(ratings, Mapping):
+            raise DataError(f"ratings of a new user must be a dict of item to rating, got {type(ratings).__name__}")
         history = self.history
-        items = self._finder.indices(ratings)
+        items = self._finder.distinct(ratings)
         return FoldedIn(
             self,
             Ratings.from_indices(
@@ -782,8 +938,9 @@ class Recommender:
         merged = merge(history, new)
         users, items = Move.between(history.users, merged.users), Move.between(history.items, merged.items)
         clone = copy.copy(self)
-        clone.__dict__.pop("_finder", None)
+        clone._forget_lookups()
         clone._model, clone._history = moved_model(model, users, items), merged
+        clone._left_out = self.left_out.moved(merged)
         clone._floor = cast(Bias, moved_model(floor, users, items))
         clone._item_counts = np.zeros(len(merged.items), dtype=np.int64)
         clone._encoded_items = np.zeros(len(merged.items), dtype=bool)
@@ -843,8 +1000,9 @@ class Recommender:
         if len(np.unique(gone)) == history.n_users:
             raise DataError("nobody would be left; remove the run instead")
         clone = copy.copy(self)
-        clone.__dict__.pop("_finder", None)
+        clone._forget_lookups()
         clone._history = without_users(history, users)
+        clone._left_out = self.left_out.moved(clone._history)
         kept = Move.between(history.users, clone._history.users)
         items = Move.between(history.items, history.items)
         clone._model = moved_model(model, kept, items)
@@ -882,6 +1040,7 @@ class Recommender:
         ----------
         ratings, validation : Ratings
             Old and new ones together (`hyvae.data.merge`); what was held out must stay so (`hyvae.data.extend_split`).
+            Users who are not among them are forgotten.
         arguments
             Further ones of `fit`.
 
@@ -889,8 +1048,22 @@ class Recommender:
         ------
         ConfigError
             The run keeps no histories, or the model cannot be trained further from a run.
+
+        Warns
+        -----
+        DataWarning
+            Known users have no ratings here.
         """
         return self.to_update().fit(ratings, validation, start_from=self, **arguments)
+
+    def _forget_lookups(self) -> None:
+        """What was worked out of the items that are known."""
+        for name in ("_finder", "_directions"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def _directions(self) -> NDArray[np.float32]:
+        return directions(self.model.item_rows)
 
     @cached_property
     def _finder(self) -> ItemFinder:
@@ -933,6 +1106,7 @@ class Recommender:
             interval_half_width=self._half_width,
         )
         # a run without histories keeps no rating of anyone, held-out ones included
+        parts = dict(held_out or {}) if history else {}
         write_run(
             Run(
                 config=config,
@@ -940,7 +1114,8 @@ class Recommender:
                 history=ratings,
                 item_counts=self._item_counts,
                 encoded_items=self._encoded_items,
-                held_out=dict(held_out or {}) if history else {},
+                held_out=parts,
+                left_out=self.left_out.beside(ratings, parts.values()) if history else {},
                 curves=self.training.rows(),
                 metrics=metrics or {},
                 provenance={**self.provenance, **self.training.outcome(), **(details or {})},
@@ -972,12 +1147,17 @@ class Recommender:
             check_tensors(lambda: REGISTRY[self.name](self.config, *sizes), run.weights, "model.")
             check_tensors(lambda: Bias(BiasConfig(), *sizes), run.weights, "floor.")
             self._model = self._build(config.n_users, history.n_items, history.scale, seed=0)
-            self._floor = Bias(BiasConfig(), *sizes).to(device)
+            self._floor = new_bias_model(*sizes, device)
             for prefix, module in (("model.", self._model), ("floor.", self._floor)):
                 _load_state(module, prefix, run.weights, raw=self.plan.units == "raw")
             uncertainty = _part(run.weights, "uncertainty.")
             self._uncertainty = Uncertainty.from_state(uncertainty) if uncertainty else None
             self._history, self._item_counts, self._encoded_items = history, run.item_counts, run.encoded_items
+            pairs = {**run.left_out, **{f"part {name}": part for name, part in run.held_out.items()}}
+            of_validation = [pairs.pop(name) for name in ("validation", "part validation") if name in pairs]
+            self._left_out = LeftOut.of(
+                history.users, history.items, of_validation, [*pairs.values(), unrated_pairs(history)]
+            )
             self._half_width, self.provenance = config.interval_half_width, run.provenance
             self.training = History.from_rows(run.curves, run.provenance)
             self._check_answers()
@@ -1058,10 +1238,18 @@ class FoldedIn:
         own = self._people.evidence()
         return None if own is None else own.take(np.zeros(n, np.int64))
 
-    def recommend(self, n: int = 10, *, include_seen: bool = False) -> list[Recommendation]:
-        """The `n` items with the highest predicted rating."""
-        items, scores = self._people.best(n, include_seen=include_seen)
-        return self.recommender._named(items[0], self.recommender._on_scale(scores[0]), self._evidence(1))
+    def recommend(
+        self,
+        n: int = 10,
+        *,
+        include_seen: bool = False,
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] = (),
+    ) -> list[Recommendation]:
+        """The `n` items with the highest predicted rating; arguments are those of `Recommender.recommend`."""
+        among = self.recommender.candidates(allow, deny)
+        items, scores = self._people.best(self.recommender._length(n), include_seen=include_seen, among=among)
+        return self.recommender._named(items[0], scores[0], self._evidence(1))
 
 
 class HyVAE(Recommender):
@@ -1076,6 +1264,21 @@ class BiasModel(Recommender):
     default_model: ClassVar[str] = "bias"
 
 
+def _as_mapping(who: Any) -> Any:
+    """A pandas Series as a dict; anything else as it is."""
+    return who.to_dict() if type(who).__name__ == "Series" and hasattr(who, "to_dict") else who
+
+
+def _one(who: Any, verb: str, many: str) -> Id | Mapping[Any, float]:
+    """One user, by id or by ratings."""
+    who = _as_mapping(who)
+    if not isinstance(who, str | int | np.integer | UUID | Mapping):
+        raise DataError(
+            f"{verb} answers one user, an id or a dict of ratings, got {type(who).__name__}; for several, use {many}"
+        )
+    return who  # type: ignore[return-value]
+
+
 def _require_learnable(ratings: Ratings) -> None:
     """Refuse ratings that leave nothing to learn from."""
     if not len(ratings):
@@ -1085,19 +1288,21 @@ def _require_learnable(ratings: Ratings) -> None:
         ("item", ratings.item_counts, ratings.items.ids),
     ):
         if np.count_nonzero(counts) == 1:
+            column = say(f"{noun}=…", f"--{noun}-column")
             raise DataError(
                 f"{ratings.source}: all {len(ratings):,} ratings are of one {noun}, {ids[counts > 0].tolist()[0]!r}; "
-                f"give ratings of several {noun}s, or name another {noun} column ({noun}=…, --{noun}-column)"
+                f"give ratings of several {noun}s, or name another {noun} column ({column})"
             )
 
 
 def _require_different(ratings: Ratings) -> None:
     """Refuse implicit feedback where ratings are to be predicted."""
     if len(ratings) > 1 and (ratings.values == ratings.values[0]).all():
+        ranking = say("model='mult_vae', preset='ranking'", "--model mult_vae --preset ranking")
         raise DataError(
             f"{ratings.source}: all {len(ratings):,} ratings are {ratings.values[0]:g}: they tell who took what, not "
             "how much anyone liked it (implicit feedback), so no rating can be predicted; to rank instead, train with "
-            "model='mult_vae', preset='ranking' (--model mult_vae --preset ranking)"
+            f"{ranking}"
         )
 
 
@@ -1116,7 +1321,8 @@ def _check_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {device!r} is not available on this machine; use device='cpu'") from error
+        other = say("device='cpu'", "--device cpu")
+        raise ConfigError(f"device {device!r} is not available on this machine; use {other}") from error
 
 
 def _load_state(module: RatingModel, prefix: str, weights: Mapping[str, torch.Tensor], *, raw: bool) -> None:
@@ -1141,8 +1347,9 @@ def _part(weights: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.T
 
 
 def _by_level(uncertainty: Uncertainty, share: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    return {f"{level:g}": share[:, place] for place, level in enumerate(uncertainty.levels.tolist())}
+    return {name: share[:, place] for place, name in enumerate(uncertainty.level_names)}
 
 
-def _id_type(vocabulary: Vocabulary) -> type[pl.DataType]:
-    return pl.Int64 if vocabulary.is_integer else pl.String
+def _id_column(vocabulary: Vocabulary, index: NDArray[np.int64]) -> pl.Series:
+    ids = vocabulary.ids[index]
+    return pl.Series(ids) if vocabulary.is_integer else pl.Series(ids.tolist(), dtype=pl.String)

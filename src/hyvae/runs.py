@@ -7,7 +7,6 @@ import hashlib
 import json
 import platform
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,14 +19,18 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from hyvae.errors import RunError
-from hyvae.files import cannot_be_written, replace_folder, require_regular, staged_folder
+from hyvae.files import cannot_be_written, place_of, replace_folder, require_regular, staged_folder
 from hyvae.forks import require_polars
 from hyvae.nn import kernels
 from hyvae.ratings import Ratings, Vocabulary
 from hyvae.tensors import read_tensors, write_tensors
 from hyvae.verification import damage_told, one_line, read_table
+from hyvae.versions import installed
+from hyvae.wording import say
 
 SCHEMA = 1
+#: the kinds of pairs that lists leave out
+LEFT_OUT_KINDS = ("validation", "others")
 CONFIG = "config.json"
 REPORT = "report.html"
 FILES = {
@@ -37,6 +40,7 @@ FILES = {
     "vocabulary.parquet",
     "ratings.parquet",
     "split.parquet",
+    "left_out.parquet",
     "curves.parquet",
     "metrics.json",
     "provenance.json",
@@ -98,6 +102,9 @@ class Run:
         Items that training has not seen, whose rows were encoded from ratings that came later.
     held_out : dict of str to Ratings
         ``validation`` and ``test`` ratings, where the run came from a split.
+    left_out : dict of str to Ratings
+        Pairs that lists leave out and that stand neither in `history` nor in `held_out`, by kind: ``validation`` and
+        ``others`` of `hyvae.left_out.LeftOut`.
     curves : list of dict
         A row an epoch.
     metrics, provenance : dict
@@ -109,6 +116,7 @@ class Run:
     item_counts: NDArray[np.int64]
     encoded_items: NDArray[np.bool_]
     held_out: dict[str, Ratings] = field(default_factory=dict)
+    left_out: dict[str, Ratings] = field(default_factory=dict)
     curves: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -125,25 +133,31 @@ def write_run(run: Run, path: str | Path, *, with_history: bool = True) -> None:
     require_polars("saving a run")
     check_target(path)
     try:
-        target = Path(path).resolve()  # through a link, as any file is written
+        target = place_of(path).resolve()  # through a link, as any file is written
         with staged_folder(target) as staging:
             _write_files(run, staging, with_history)
             replace_folder(staging, target)
     except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
         raise RunError(cannot_be_written(path, error)) from error
+    except TypeError as error:
+        # json, of what a caller gave as metrics or details
+        raise RunError(f"{path} cannot be written: {error}; give text, numbers, lists and dicts alone") from error
 
 
 def check_target(path: str | Path) -> None:
     """Refuse a place where a run must not be written: anything that is there and is not a run, and nothing else.
 
-    Other programs call their files ``config.json`` too, so a run is known by what that file says.
+    Other programs call their files ``config.json`` too, so a run is known by what that file says. A place where nothing
+    can be written is refused too, so that a training need not end to find it out.
 
     Raises
     ------
     RunError
     """
-    target = Path(path)
+    target = place_of(path)
     try:
+        with staged_folder(target.resolve()):
+            pass
         target.stat()
         if target.is_dir() and not any(target.iterdir()):
             return
@@ -172,6 +186,11 @@ def _write_files(run: Run, folder: Path, with_history: bool) -> None:
         parts = [_ratings_table(part).with_columns(pl.lit(name).alias("part")) for name, part in held_out.items()]
         # diagonal: one part may have timestamps where another has none
         pl.concat(parts, how="diagonal").write_parquet(folder / "split.parquet")
+    if run.left_out:
+        tables = [
+            _ratings_table(pairs).with_columns(pl.lit(kind).alias("kind")) for kind, pairs in run.left_out.items()
+        ]
+        pl.concat(tables).drop("rating").write_parquet(folder / "left_out.parquet")
     if run.curves:
         pl.DataFrame(run.curves, infer_schema_length=None).write_parquet(folder / "curves.parquet")
     _write_json(run.metrics, folder / "metrics.json")
@@ -193,9 +212,10 @@ def read_run(path: str | Path) -> Run:
         Not a run, damaged, or written by a newer hyvae.
     """
     require_polars("loading a run")
-    folder = Path(path)
+    folder = place_of(path)
     if not folder.is_dir():
-        raise RunError(f"{folder} is not a folder; give the run folder that 'hyvae train … --out' wrote")
+        writer = say("Recommender.save", "'hyvae train … --out'")
+        raise RunError(f"{folder} is not a folder; give the run folder that {writer} wrote")
     config = _read_config(folder)
     with damage_told(folder):
         for name, digest in config.files.items():
@@ -272,6 +292,11 @@ def _read_files(folder: Path, config: StoredConfig) -> Run:
         if len(names) > _MOST_PARTS:
             raise ValueError(f"split.parquet has {len(names):,} parts")
         held_out = {name: ratings(split.filter(pl.col("part") == name)) for name in names}
+    left_out: dict[str, Ratings] = {}
+    others = table("left_out.parquet", 2 * pairs)
+    if others is not None:
+        rows = others.with_columns(pl.lit(config.scale[0], pl.Float32).alias("rating"))
+        left_out = {kind: ratings(rows.filter(pl.col("kind") == kind)) for kind in LEFT_OUT_KINDS}
     curves = table("curves.parquet", _MOST_EPOCHS)
     of_items = vocabulary.filter(pl.col("kind") == "item")
     counts = of_items["ratings"]
@@ -287,6 +312,7 @@ def _read_files(folder: Path, config: StoredConfig) -> Run:
         weights=weights,
         history=empty if history is None else ratings(history),
         held_out=held_out,
+        left_out=left_out,
         curves=[] if curves is None else curves.to_dicts(),
         metrics=_read_json(folder / "metrics.json"),
         provenance=_Provenance.model_validate(_read_json(folder / "provenance.json")).model_dump(exclude_unset=True),
@@ -389,7 +415,9 @@ def _sha256(file: Path) -> str:
 
 
 def _write_json(content: dict[str, Any], file: Path) -> None:
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    # half of a character, as in the name of a file that is not UTF-8: JSON has an escape for it
+    file.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -441,7 +469,10 @@ def provenance(
         "seconds": round(seconds, 3),
         "versions": {
             "python": platform.python_version(),
-            **{package: version(package) for package in ("hyvae", "torch", "numpy", "scipy", "polars", "scikit-learn")},
+            **{
+                package: installed(package)
+                for package in ("hyvae", "torch", "numpy", "scipy", "polars", "scikit-learn")
+            },
         },
         "machine": platform.machine(),
     }

@@ -80,12 +80,29 @@ class ItemFinder:
         """
         return np.array([self._index(name, hints) for name in names], dtype=np.int64)
 
+    def distinct(self, names: Iterable[Any]) -> NDArray[np.int64]:
+        """As `indices`, of names that must all be of different items.
+
+        Raises
+        ------
+        DataError
+            As `indices`, or two names of one item.
+        """
+        known: dict[int, Any] = {}
+        for name in names:
+            first = known.setdefault(self._index(name, hints=True), name)
+            if first is not name:
+                raise DataError(f"{first!r} and {name!r} are the same item; give its rating once")
+        return np.array(list(known), dtype=np.int64)
+
     def _index(self, name: Any, hints: bool) -> int:
         index = int(self.items.index([self.items.parse(name) if isinstance(name, str) else name])[0])
         if index >= 0:
             return index
         if self.titles is None or not isinstance(name, str):
-            raise DataError(f"item {name!r} is not known; give the id of an item that was there at training")
+            other_type = isinstance(name, int | np.integer) and not self.items.is_integer
+            mend = "ids of items are text here" if other_type else "give the id of an item that was there at training"
+            raise DataError(f"item {name!r} is not known; {mend}")
         found = self.titles.find(name)
         if len(found) == 1:
             return found[0]

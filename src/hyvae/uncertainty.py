@@ -148,6 +148,12 @@ class Uncertainty:
             row[:] = torch.from_numpy(_conformal(np.sort(score[group == number])))
         return self
 
+    @property
+    def level_names(self) -> list[str]:
+        """The shortest text of each level that reads as that level, and no other: 4.5, 5, 1000001."""
+        levels = self.levels.numpy().astype(np.float32)
+        return [np.format_float_positional(level, unique=True, trim="-") for level in levels]
+
     def distribution(self, predictions: Predictions, evidence: Evidence) -> Floats:
         """Probability of each level, (n, n_levels), whose mean is the prediction, but for the ends of the scale."""
         inside = _inside(predictions, self.levels)

@@ -12,14 +12,21 @@ import torch
 from torch import Tensor
 
 from hyvae.models.bias import Bias, BiasConfig
+from hyvae.nn.precision import single_precision
 from hyvae.people import squared_residuals
 from hyvae.ratings import Ratings
 from hyvae.scoring import rating_block
 
 #: as ratings were given: 0 is 0 to the model, and 1 is 1
-RAW = torch.tensor([0.0, 1.0])
+RAW = torch.tensor([0.0, 1.0], dtype=torch.float32)
 # share of the ratings' own deviation that the unit is at least, where the bias model explains them altogether
 _LEAST = 1e-3
+
+
+def new_bias_model(n_users: int, n_items: int, scale: tuple[float, float], device: str) -> Bias:
+    """A bias model that is not fitted yet."""
+    with single_precision():
+        return Bias(BiasConfig(), n_users, n_items, scale).to(device)
 
 
 def fitted_bias_model(ratings: Ratings, device: str, unit: Tensor | None = None) -> Bias:
@@ -30,7 +37,7 @@ def fitted_bias_model(ratings: Ratings, device: str, unit: Tensor | None = None)
     unit : (2,) tensor, optional
         As `RatingModel.unit`; default: the standard unit of these ratings.
     """
-    bias = Bias(BiasConfig(), ratings.n_users, ratings.n_items, ratings.scale).to(device)
+    bias = new_bias_model(ratings.n_users, ratings.n_items, ratings.scale, device)
     # the residuals' deviation is not known before the fit: until then, that of the ratings
     bias.use_unit(_own_unit(ratings) if unit is None else unit)
     block = rating_block(bias, ratings)

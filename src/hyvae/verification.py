@@ -65,6 +65,7 @@ TABLES: dict[str, dict[str, Column]] = {
     },
     "ratings.parquet": _RATINGS,
     "split.parquet": {**_RATINGS, "part": Column((pl.String,))},
+    "left_out.parquet": {"user": Column(_ID), "item": Column(_ID), "kind": Column((pl.String,))},
     "curves.parquet": {"epoch": Column((pl.Int64,))},
 }
 

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 from command import hyvae
 
-from hyvae.cli.answering import print_recommendations
-from hyvae.errors import RunError
+from hyvae.cli.app import app
+from hyvae.cli.lists import print_recommendations
 from hyvae.recommender import Recommendation, Recommender
 
 EPOCHS = ("--set", "epochs=4", "--set", "hidden=8", "--set", "latent=4", "--set", "deep_layers=4", "--set", "samples=0")
@@ -51,6 +51,14 @@ def run_folder(ratings_file: Path) -> Path:
     assert content["run"] == str(out)
     assert content["metrics"]["pooled"]["rmse"] > 0
     return out
+
+
+def test_lists_hold_no_rating_of_the_source(run_folder: Path, ratings_file: Path, tmp_path: Path):
+    hyvae("recommend", run_folder, "--all", "-n", 30, "--out", tmp_path / "lists.parquet")
+    lists, source = pl.read_parquet(tmp_path / "lists.parquet"), pl.read_csv(ratings_file)
+    rated = {(f"00{who}", what) for who, what, _ in source.rows()}
+    assert len(lists) > 0
+    assert not {(user, item) for user, _, item, _ in lists.rows()} & rated
 
 
 def test_evaluate_repeats_what_training_measured(run_folder: Path, ratings_file: Path):
@@ -134,8 +142,12 @@ def test_a_foreign_out_folder_is_refused_before_training(tmp_path: Path, monkeyp
 
 
 def test_every_command_shows_help_with_an_example():
-    for command in (["demo"], ["train"], ["evaluate"], ["predict"], ["recommend"], ["doctor"], ["data", "describe"]):
-        assert "hyvae" in hyvae(*command, "--help").stdout.split("Options")[0].replace("Usage: hyvae", "")
+    names = [command.callback.__name__.replace("_", "-") for command in app.registered_commands]
+    assert {"train", "recommend", "similar", "fold-in"} <= set(names)
+    for command in (*([name] for name in names), ["data", "list"], ["data", "describe"]):
+        said = hyvae(*command, "--help").stdout
+        assert f"hyvae {' '.join(command)}" in said.split("Example")[1]
+        assert "---" not in said.replace("─", "")
 
 
 @pytest.mark.parametrize(
@@ -184,9 +196,11 @@ def test_bad_ratings_of_someone_new(ratings: str, says: str, run_folder: Path):
     assert done.stderr.count("\n") == 1
 
 
-def test_debug_lets_the_error_through(tmp_path: Path):
-    with pytest.raises(RunError):
-        hyvae("evaluate", tmp_path, "--debug")
+def test_debug_shows_where_the_error_comes_from(tmp_path: Path):
+    said = hyvae("evaluate", tmp_path, "--debug", code=1).stderr
+    assert said.startswith("Traceback (most recent call last):")
+    assert "in read_run" in said
+    assert said.splitlines()[-1] == f"error: {tmp_path} is not a run of hyvae: it has no config.json"
 
 
 def test_doctor_and_data_speak_json():

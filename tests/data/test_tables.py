@@ -1,18 +1,39 @@
 """Tables of every kind give the ratings that the arrays give; bad ones are refused with row and mend."""
 
 import datetime
+import uuid
 
+import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyvae.data import ratings_from_table
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings
+
+
+class Subclass(pd.DataFrame):
+    """Of pandas, at home elsewhere, as that of geopandas is."""
+
+    @property
+    def _constructor(self):
+        return Subclass
+
+
+class Capsule:
+    """Nothing but the interface."""
+
+    def __init__(self, columns):
+        self.table = pa.table(columns)
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.table.__arrow_c_stream__(requested_schema)
+
 
 KINDS = {
     "pandas": pd.DataFrame,
@@ -20,6 +41,10 @@ KINDS = {
     "lazy": pl.LazyFrame,
     "arrow": pa.table,
     "record batch": pa.RecordBatch.from_pydict,
+    "pandas subclass": lambda columns: Subclass(columns),
+    "PyCapsule": lambda columns: Capsule(columns),
+    "record batches": lambda columns: pa.table(columns).to_reader(),
+    "DuckDB": lambda columns: duckdb.from_arrow(pa.table(columns)),
 }
 every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 INTEGERS = {"user": [7, 2, 2], "item": [10, 30, 10], "rating": [3.0, 5.0, 1.0]}
@@ -33,6 +58,7 @@ def test_agrees_with_arrays(make, columns):
     assert ratings.fingerprint == Ratings.from_arrays(*columns.values()).fingerprint
 
 
+@settings(deadline=None)  # a first call imports
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=3), st.integers(-(2**63), 2**63 - 1)), min_size=1, unique=True))
 def test_agrees_with_arrays_on_any_ids(rows):
     users, items = (list(column) for column in zip(*rows, strict=True))
@@ -135,3 +161,33 @@ def test_text_as_timestamp():
 def test_what_is_no_table(table):
     with pytest.raises(DataError, match="expected a pandas, Polars or Arrow table"):
         ratings_from_table(table)
+
+
+@pytest.mark.parametrize("user", [0, np.int64(0), "0"])
+def test_columns_may_be_called_by_numbers(user):
+    table = pd.DataFrame(INTEGERS).set_axis([0, 1, 2], axis=1)
+    assert (
+        ratings_from_table(table, user=user, item=1, rating=2).fingerprint
+        == ratings_from_table(INTEGERS_TABLE).fingerprint
+    )
+
+
+INTEGERS_TABLE = pl.DataFrame(INTEGERS)
+NAMES = [uuid.UUID(int=number) for number in (7, 2, 2)]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame({**INTEGERS, "user": NAMES}),
+        pl.DataFrame({**INTEGERS, "user": pl.Series(NAMES, dtype=pl.Object)}),
+    ],
+)
+def test_uuids_are_their_text(table):
+    assert ratings_from_table(table).users.ids.tolist() == sorted(set(map(str, NAMES)))
+
+
+def test_columns_of_one_name_are_refused():
+    table = pd.DataFrame(INTEGERS)
+    with pytest.raises(DataError, match="2 columns are called 'user'; rename all but one"):
+        ratings_from_table(pd.concat([table, table[["user"]]], axis=1))

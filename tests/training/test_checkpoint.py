@@ -367,7 +367,7 @@ class TestOtherJobs:
         run(training, parts, checkpoint=Checkpointing(path))
         assert not path.exists()
         assert [record.getMessage() for record in caplog.records] == [
-            f"{path} is removed: training starts afresh, as --resume was not given"
+            f"{path} is removed: training starts afresh, as resume=True was not given"
         ]
 
     def test_resuming_needs_a_place(self, parts):

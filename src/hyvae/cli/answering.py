@@ -1,4 +1,4 @@
-"""hyvae evaluate, predict, recommend, explain: questions to a run."""
+"""hyvae evaluate, predict, explain: questions to a run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import typer
 
 from hyvae.cli import options
-from hyvae.cli.output import note, print_json, stdout, table, write_table
+from hyvae.cli.output import print_json, require_table, stdout, table, tell_written, write_table
 from hyvae.cli.training import print_metrics
 from hyvae.data import read_pairs
 from hyvae.errors import ConfigError, DataError
 from hyvae.evaluation import evaluate as evaluate_recommender
 from hyvae.ratings import Ratings
-from hyvae.recommender import Recommendation, Recommender
+from hyvae.recommender import Recommender
 from hyvae.runs import Run, read_run
 
 
@@ -89,10 +89,11 @@ def _unseen(ratings: Ratings, recommender: Recommender, run: Run) -> Ratings:
 def predict(
     run: options.RunFolder,
     pairs: Annotated[Path, typer.Argument(help="CSV or TSV with a column of user ids and one of item ids.")],
-    out: Annotated[Path, typer.Option(help="File to write: .csv or .parquet.")],
+    out: Annotated[Path, typer.Option(help="File to write: .csv or .parquet; -: CSV to standard output.")],
     user_column: options.UserColumn = None,
     item_column: options.ItemColumn = None,
     coverage: Annotated[float, typer.Option(help="Share of ratings that the intervals are to hold.")] = 0.9,
+    for_spreadsheets: options.ForSpreadsheets = False,
     json: options.Json = False,
 ) -> None:
     """Predict the ratings of pairs: prediction, standard deviation, interval, and what the bias model had to answer.
@@ -103,60 +104,18 @@ def predict(
 
         hyvae predict run pairs.csv --out predictions.parquet --coverage 0.8
     """
+    require_table(out)
     recommender = Recommender.load(run)
     users, items = read_pairs(
         pairs, recommender.history.users, recommender.history.items, user=user_column, item=item_column
     )
     predictions = recommender.predict_table(users, items, coverage=coverage)
-    write_table(predictions, out)
+    formulas = write_table([predictions], out, for_spreadsheets=for_spreadsheets)
     fallbacks = int((predictions["fallback"] != "").sum())
-    if json:
-        print_json({"out": str(out), "predictions": len(predictions), "fallbacks": fallbacks})
-        return
-    stdout.print(f"{len(predictions):,} predictions written to {out}; {fallbacks:,} by the bias model", markup=False)
-
-
-def recommend(
-    run: options.RunFolder,
-    user: Annotated[str | None, typer.Option(help="Id of a known user.")] = None,
-    ratings: Annotated[
-        str | None, typer.Option(help='Ratings of someone new, as JSON: {"item id or title": rating, …}.')
-    ] = None,
-    everyone: Annotated[bool, typer.Option("--all", help="Lists for all known users; needs --out.")] = False,
-    n: Annotated[int, typer.Option("-n", min=1, help="Length of a list.")] = 10,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Also list what the user rated.")] = False,
-    out: Annotated[Path | None, typer.Option(help="With --all: file to write, .parquet or .csv.")] = None,
-    json: options.Json = False,
-) -> None:
-    """Recommend to a known user, to someone never seen, or to everyone.
-
-    Examples
-    --------
-        hyvae recommend run --user 42
-
-        hyvae recommend run --ratings '{"The Matrix": 5, "Alien": 4}' -n 5
-
-        hyvae recommend run --all --out lists.parquet
-    """
-    if sum((user is not None, ratings is not None, everyone)) != 1:
-        raise ConfigError("say who: give exactly one of --user, --ratings and --all")
-    if everyone != (out is not None):
-        raise ConfigError("--all and --out go together: hyvae recommend RUN --all --out lists.parquet")
-    recommender = Recommender.load(run)
-    if out is not None:
-        lists = recommender.recommend_table(n=n, include_seen=include_seen)
-        write_table(lists, out)
-        summary = {"out": str(out), "users": lists["user"].n_unique(), "rows": len(lists)}
-        if json:
-            print_json(summary)
-        else:
-            stdout.print(f"lists for {summary['users']:,} users written to {out}", markup=False)
-        return
-    if user is not None and not len(recommender.history):
-        note("the run keeps no histories: the bias model answers, and what the user has rated is not left out")
-    who = recommender.history.users.parse(user) if user is not None else _parse_ratings(ratings or "")
-    scored = "predicted" if recommender.predicts_ratings else "score"
-    print_recommendations(recommender.recommend(who, n, include_seen=include_seen), json, scored=scored)
+    written = f"{len(predictions):,} predictions written to {out}; {fallbacks:,} by the bias model"
+    tell_written(
+        out, written, {"out": str(out), "predictions": len(predictions), "fallbacks": fallbacks}, json, formulas
+    )
 
 
 def explain(
@@ -180,7 +139,7 @@ def explain(
     if (user is None) == (ratings is None):
         raise ConfigError("say who: give exactly one of --user and --ratings")
     recommender = Recommender.load(run)
-    who = recommender.history.users.parse(user) if user is not None else _parse_ratings(ratings or "")
+    who = recommender.history.users.parse(user) if user is not None else parse_ratings(ratings or "")
     reasons = recommender.explain(who, item, n)
     if json:
         print_json([reason._asdict() for reason in reasons])
@@ -189,22 +148,14 @@ def explain(
     table(f"What moved the prediction of {item}", ("title", "rated", "effect", "item"), rows)
 
 
-def print_recommendations(
-    items: list[Recommendation], json: bool = False, title: str | None = None, scored: str = "predicted"
-) -> None:
-    """Print one list."""
-    if json:
-        print_json([item._asdict() for item in items])
-        return
-    sure = any(item.sd is not None for item in items)
-    rows = [
-        (rank, item.title, item.score, *([f"±{item.sd:.2f}"] if item.sd is not None else []), str(item.item))
-        for rank, item in enumerate(items, 1)
-    ]
-    table(title or "Recommended", ("rank", "title", scored, *(["sd"] if sure else []), "item"), rows)
+def parse_ratings(text: str) -> dict[str, float]:
+    """The ratings of someone new, of JSON that somebody typed.
 
-
-def _parse_ratings(text: str) -> dict[str, float]:
+    Raises
+    ------
+    DataError
+        No JSON object of numbers.
+    """
     example = """for example --ratings '{"The Matrix": 5, "Alien": 4}'"""
     try:
         content = json_module.loads(text)

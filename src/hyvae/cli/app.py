@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import signal
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,25 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hyvae.cli import answering, compare, data, demo, diagnose, doctor, export, folding, paper, report, serve, training
-from hyvae.cli.output import stderr
+from hyvae.cli import (
+    answering,
+    compare,
+    data,
+    demo,
+    diagnose,
+    doctor,
+    export,
+    folding,
+    lists,
+    paper,
+    report,
+    serve,
+    training,
+)
+from hyvae.cli.commands import add
+from hyvae.cli.output import note, say, stderr
 from hyvae.errors import DataWarning, HyvaeError, Interrupted, TrainingWarning
+from hyvae.terminal import PLAINER
 from hyvae.wording import command_line
 
 
@@ -25,7 +43,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            _say("stopped")
+            say("stopped")
             sys.exit(128 + signal.SIGINT)
 
 
@@ -38,22 +56,26 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog="Add --debug to any command for the full traceback of an error.",
 )
-app.command()(demo.demo)
+add(app, demo.demo)
 app.add_typer(data.app, name="data")
-app.command()(training.train)
-app.command()(answering.evaluate)
-app.command()(answering.predict)
-app.command()(answering.recommend)
-app.command()(answering.explain)
-app.command()(compare.compare)
-app.command()(paper.paper)
-app.command()(diagnose.diagnose)
-app.command()(report.report)
-app.command()(export.export)
-app.command()(folding.fold_in)
-app.command()(folding.forget)
-app.command()(serve.serve)
-app.command()(doctor.doctor)
+for _command in (
+    training.train,
+    answering.evaluate,
+    answering.predict,
+    lists.recommend,
+    lists.similar,
+    answering.explain,
+    compare.compare,
+    paper.paper,
+    diagnose.diagnose,
+    report.report,
+    export.export,
+    folding.fold_in,
+    folding.forget,
+    serve.serve,
+    doctor.doctor,
+):
+    add(app, _command)
 
 
 def main() -> None:
@@ -64,34 +86,46 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):
+        # what Typer and Python print themselves
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=PLAINER)
     try:
         with command_line():
             app(arguments, prog_name="hyvae")
+    except KeyboardInterrupt:
+        say("stopped")
+        sys.exit(128 + signal.SIGINT)
     except Interrupted as stop:
-        _say(f"stopped at step {stop.step} of {stop.steps}; go on with: {_resuming_command()}")
+        say(f"stopped at step {stop.step} of {stop.steps}; go on with: {_resuming_command()}")
         sys.exit(128 + stop.signal)
     except HyvaeError as error:
         if debug:
-            raise
-        _say(f"error: {error}")
+            _print_traceback()
+        say(f"error: {error}")
         sys.exit(1)
     except Exception as error:
         if debug:
-            raise
-        _say(f"error: unexpected {type(error).__name__}: {error}; run again with --debug and report it")
+            _print_traceback()
+        say(f"error: unexpected {type(error).__name__}: {error}; run again with --debug and report it")
         sys.exit(1)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     # rows left out, or merged, or little learnt: the place in the code says nothing to a user
     if issubclass(category, DataWarning | TrainingWarning):
-        _say(f"note: {message}")
+        note(str(message))
     else:
-        _say(warnings.formatwarning(message, category, *where[:3]).rstrip())
+        stderr.print(
+            warnings.formatwarning(message, category, *where[:3]).rstrip(),
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
-def _say(line: str) -> None:
-    stderr.print(line, markup=False, highlight=False, soft_wrap=True)
+def _print_traceback() -> None:
+    stderr.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
 
 
 def _resuming_command() -> str:

@@ -7,15 +7,20 @@ from typing import Any
 import typer
 
 from hyvae.cli import options
+from hyvae.cli.commands import add
 from hyvae.cli.output import print_json, stdout, table
 from hyvae.data import DATASETS, describe, find_local
 
 app = typer.Typer(help="List the named data sets, describe any source.", no_args_is_help=True)
 
 
-@app.command("list", epilog="Example: hyvae data list")
 def list_(json: options.Json = False) -> None:
-    """List the data sets that have a name."""
+    """List the data sets that have a name.
+
+    Example:
+
+        hyvae data list
+    """
     if json:
         print_json([{**vars(dataset), "where_from": find_local(name)} for name, dataset in DATASETS.items()])
         return
@@ -23,10 +28,14 @@ def list_(json: options.Json = False) -> None:
     table("Named data sets", ("name", "what", "ratings", "where from"), rows)
 
 
-@app.command("describe", epilog="Example: hyvae data describe movielens-small")
 @options.reads_source
 def describe_(source: options.Source, reading: options.Reading, json: options.Json = False) -> None:
-    """Describe a source: the paper's Table I, and more."""
+    """Describe a source: the paper's Table I, and more.
+
+    Example:
+
+        hyvae data describe movielens-small
+    """
     ratings = reading.read(source, told=False)
     facts = describe(ratings)
     if json:
@@ -56,3 +65,7 @@ def describe_(source: options.Source, reading: options.Reading, json: options.Js
 
 def _sizes(facts: dict[str, Any]) -> list[tuple[Any, ...]]:
     return [(kind, facts[kind], facts[f"listed_{kind}"]) for kind in ("users", "items")]
+
+
+add(app, list_, "list")
+add(app, describe_, "describe")

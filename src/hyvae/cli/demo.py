@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hyvae.cli import options
-from hyvae.cli.answering import print_recommendations
+from hyvae.cli.lists import print_recommendations
 from hyvae.cli.output import stdout
 from hyvae.cli.training import Job, print_metrics
 from hyvae.errors import ConfigError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
@@ -13,6 +12,7 @@ from hyvae.cli.output import print_json, table
 from hyvae.data import DATASETS, find_local
 from hyvae.data.named import DATA_FOLDER_VARIABLE
 from hyvae.nn import kernels
+from hyvae.versions import installed
 
 NOT_COMPILED = "plain torch, several times slower: install again where a C++ compiler with OpenMP is (g++ 12 or newer)"
 PACKAGES = ("hyvae", "torch", "numpy", "scipy", "polars", "scikit-learn", "pydantic", "safetensors", "h5py", "pandas")
@@ -27,7 +27,7 @@ def doctor(json: options.Json = False) -> None:
     """
     facts = {
         "python": platform.python_version(),
-        **{package: _version(package) for package in PACKAGES},
+        **{package: installed(package) for package in PACKAGES},
         "platform": platform.platform(),
         "cpu threads": str(torch.get_num_threads()),
         "kernels": "compiled" if kernels.compiled() else NOT_COMPILED,
@@ -39,10 +39,3 @@ def doctor(json: options.Json = False) -> None:
         print_json(facts)
         return
     table("hyvae doctor", ("", "found"), list(facts.items()))
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -34,6 +34,13 @@ Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.")]
 UserColumn = Annotated[str | None, typer.Option("--user-column", help="Column of user ids; default: guessed.")]
 ItemColumn = Annotated[str | None, typer.Option("--item-column", help="Column of item ids; default: guessed.")]
 
+ForSpreadsheets = Annotated[
+    bool,
+    typer.Option(
+        "--for-spreadsheets", help="In CSV, put an apostrophe before text that a spreadsheet would take for a formula."
+    ),
+]
+
 
 def _reading(names: str, explanation: str) -> Any:
     return typer.Option(*names.split(), help=explanation, rich_help_panel="How to read the source (default: guessed)")

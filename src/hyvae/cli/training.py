@@ -187,7 +187,15 @@ class Job:
         keep: dict[str, Any] = {}
         if checkpoint is not None:
             keep = {"checkpoint": checkpoint.path, "checkpoint_every": checkpoint.every, "resume": checkpoint.resume}
-        self.recommender.fit(parts.train, parts.valid, given=parts.given, start_from=self.first, seed=self.seed, **keep)
+        self.recommender.fit(
+            parts.train,
+            parts.valid,
+            given=parts.given,
+            exclude=parts.test,
+            start_from=self.first,
+            seed=self.seed,
+            **keep,
+        )
         metrics = evaluate(self.recommender, parts.test) if len(parts.test) else {}
         held_out = {name: part for name, part in (("validation", parts.valid), ("test", parts.test)) if len(part)}
         details = self.details | {"command": list(self.command)}

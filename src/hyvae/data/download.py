@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +16,12 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import pooch
 import requests
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.exceptions import ReadTimeoutError
 
 from hyvae.errors import DataError
+from hyvae.terminal import Stream, console
 
 CACHE_VARIABLE = "HYVAE_CACHE"
 # seconds before the second and the third try
@@ -67,7 +66,7 @@ def fetch(
     path = folder / file
     if os.path.isfile(path):
         return path
-    with _quiet_pooch(), _Bar(file, sys.stderr.isatty() if progress is None else progress) as bar:
+    with _quiet_pooch(), _Bar(file, Stream("stderr").isatty() if progress is None else progress) as bar:
         for wait in (*WAITS, None):
             try:
                 # pooch writes beside the place, verifies, and renames
@@ -188,7 +187,7 @@ class _Bar:
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console("stderr"),
             disable=not shown,
         )
         self._task = self._progress.add_task(file, total=None)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyvae.errors import ConfigError, DataError
+from hyvae.inputs import as_seed
 from hyvae.ratings import Ratings
 
 Rows = NDArray[np.int64]
@@ -96,7 +97,7 @@ def split(ratings: Ratings, kind: str = "random", *, seed: int = 0) -> Split:
         timestamps, or (``given``) no split by the source.
     """
     train, valid, test, given = (ratings.take(rows) for rows in split_rows(ratings, kind, seed=seed))
-    return Split(train, valid, test, given, kind, seed)
+    return Split(train, valid, test, given, kind, as_seed(seed))
 
 
 def whole(ratings: Ratings) -> Split:
@@ -108,10 +109,9 @@ def whole(ratings: Ratings) -> Split:
 def split_rows(ratings: Ratings, kind: str = "random", *, seed: int = 0) -> SplitRows:
     """Sorted row numbers (canonical order) of training, validation, test and given; see `split`."""
     part = _function_of(kind)
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise ConfigError(f"seed must be an integer from 0 to 2**32 - 1, got {seed!r}")
+    number = as_seed(seed)
     try:
-        rows = part(ratings, int(seed))
+        rows = part(ratings, number)
     except DataError as error:
         raise DataError(f"{ratings.source}: {error}") from error
     return SplitRows(*map(np.sort, rows))

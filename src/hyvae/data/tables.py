@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import polars as pl
@@ -50,8 +51,9 @@ def ratings_from_table(
     Parameters
     ----------
     table : pandas, Polars (eager or lazy) or Arrow table, or anything with the Arrow PyCapsule interface
-    user, item, rating : str
-        Names of the columns. Ids are integers of any width or text; text stays text (``'007'`` is never 7).
+        A subclass of pandas' own and a relation of DuckDB are such.
+    user, item, rating : str or int
+        Names of the columns. Ids are integers of any width, text or UUIDs; text stays text (``'007'`` is never 7).
     timestamp : str, optional
         Column of times: numbers, dates, or text of either.
     title : str, optional
@@ -74,7 +76,7 @@ def ratings_from_table(
         nor text, a rating that is not a finite number or off the scale, or a repeated user-item pair.
     """
     require_polars("taking ratings from a table")
-    columns = Columns(user, item, rating, timestamp, title)
+    columns = Columns(*(_column_name(name) for name in (user, item, rating, timestamp, title)))
     options = ReadOptions(
         title=title,
         scale=scale,
@@ -259,12 +261,17 @@ def _as_frame(table: Any, columns: Columns, source: str) -> pl.DataFrame:
     try:
         if isinstance(table, pl.LazyFrame):
             table = table.collect()
-        if type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns"):
-            require_columns([str(name) for name in table.columns], columns, source)
+        if _is_pandas(table):
+            names = [str(name) for name in table.columns]
+            require_columns(names, columns, source)
+            twice = next((name for name in wanted if names.count(name) > 1), None)
+            if twice is not None:
+                raise DataError(f"{source}: {names.count(twice)} columns are called {twice!r}; rename all but one")
+            named = table.set_axis(names, axis=1)
             # only the columns in use: an exotic one beside them must not stop the reading
-            table = pl.from_pandas(table[wanted])
+            table = _from_pandas(named[wanted])
         elif not isinstance(table, pl.DataFrame) and _speaks_arrow(table):
-            table = pl.from_arrow(table)
+            table = pl.DataFrame(table)
     except ImportError as error:
         raise DataError(f"{source}: reading pandas needs pyarrow; pip install 'hyvae[pandas]'") from error
     except _CONVERSION_ERRORS as error:
@@ -274,6 +281,27 @@ def _as_frame(table: Any, columns: Columns, source: str) -> pl.DataFrame:
         raise DataError(f"{source}: expected a pandas, Polars or Arrow table, got {type(table).__name__}")
     require_columns(table.columns, columns, source)
     return table.select(wanted)
+
+
+def _column_name(name: Any) -> Any:
+    """Columns of pandas may be called by numbers."""
+    return str(name) if isinstance(name, int | np.integer) else name
+
+
+def _is_pandas(table: Any) -> bool:
+    # a subclass lives elsewhere, as that of geopandas does
+    homes = {base.__module__.partition(".")[0] for base in type(table).__mro__}
+    return "pandas" in homes and hasattr(table, "columns")
+
+
+def _from_pandas(table: Any) -> pl.DataFrame:
+    """The frame as Polars has it, with UUIDs as their text."""
+    uuids = [
+        name
+        for name in table.columns
+        if table[name].dtype == object and table[name].map(lambda value: isinstance(value, UUID)).any()
+    ]
+    return pl.from_pandas(table.assign(**{name: table[name].map(str, na_action="ignore") for name in uuids}))
 
 
 def _speaks_arrow(table: Any) -> bool:

@@ -115,7 +115,7 @@ def _unit_of(numbers: pl.Series) -> str:
     if not len(known):
         return "s"
     low, high = float(known.min()), float(known.max())  # type: ignore[arg-type]
-    if _EARLIEST <= low and high < _LATEST:  # nearly always, and the median of many takes a while
+    if low >= _EARLIEST and high < _LATEST:  # nearly always, and the median of many takes a while
         return "s"
     middle = float(known.median())  # type: ignore[arg-type]
     for unit, parts in _IN_A_SECOND.items():

@@ -23,7 +23,8 @@ def evaluate(recommender: Recommender, test: Ratings, *, k: int = 10) -> dict[st
         None of them may be among the training ratings. Users and items that training has not seen are answered by
         the bias model, and counted.
     k : int
-        Length of the lists that are ranked; a user's training items are left out of theirs.
+        Length of the lists that are ranked; a user's training and validation items are left out of theirs, unless
+        they are among `test`.
 
     Returns
     -------
@@ -121,7 +122,7 @@ def _ranking(
         return {"k": k, "relevant_from": threshold, "users": 0}
     # ratings are grouped by user in the order of ids, which both vocabularies share
     relevant = np.split(items[counted], start[1:])
-    lists = recommender.recommend_indices(people, k)
+    lists = recommender.recommend_indices(people, k, targets=test)
     hit = metrics.hits(lists, relevant)
     n_relevant = np.array([len(wanted) for wanted in relevant])
     return {

@@ -16,6 +16,7 @@ from hyvae.errors import ConfigError, DataError, TrainingError
 from hyvae.evaluation.cells import Cell, CellCache, cell_key, compute_cell
 from hyvae.evaluation.comparison import COVERAGE, METRICS, Summary, summarise
 from hyvae.evaluation.contestants import Contestant, contestants, label_of
+from hyvae.files import place_of
 from hyvae.ratings import Ratings
 from hyvae.recommender import Recommender
 
@@ -280,7 +281,7 @@ class _Desk:
 
 
 def _folder(cache: str | Path | None) -> Path:
-    return default_cache() if cache is None else Path(cache).expanduser()
+    return default_cache() if cache is None else place_of(cache)
 
 
 def _test_share(parts: Split) -> float:

@@ -56,9 +56,12 @@ class Side:
     def drawn(cls, pattern: SparsePattern, width: int) -> Side:
         """Small random vectors, and no biases."""
         device = pattern.crow.device
-        free, table = (START * torch.randn(n, width, device=device, generator=generator(device)) for n in pattern.shape)
+        shapes, random = [(n, width) for n in pattern.shape], generator(device)
+        free, table = (
+            START * torch.randn(shape, dtype=torch.float32, device=device, generator=random) for shape in shapes
+        )
         free[:, -1] = table[:, -1] = 0.0
-        return cls(pattern, free, table, torch.ones(2, width, device=device))
+        return cls(pattern, free, table, torch.ones(2, width, dtype=torch.float32, device=device))
 
     @property
     def weight(self) -> Tensor:

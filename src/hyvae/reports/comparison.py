@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from hyvae.errors import DataError
 from hyvae.evaluation import Comparison
 from hyvae.evaluation.comparison import METRICS, SECONDS, Estimate, Line, Metric
-from hyvae.files import cannot_be_written, written_whole
+from hyvae.files import cannot_be_written, place_of, written_whole
 from hyvae.reports.html import card, document, figure, section, strong, table, text
 
 JSON, MARKDOWN, PAGE = "comparison.json", "comparison.md", "comparison.html"
@@ -281,7 +281,7 @@ def write_comparison(comparison: Comparison, folder: str | Path) -> list[Path]:
     DataError
         One cannot be written.
     """
-    target = Path(folder)
+    target = place_of(folder)
     contents: Mapping[str, str] = {
         JSON: json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n",
         MARKDOWN: markdown(comparison),

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hyvae.errors import ConfigError, RunError
-from hyvae.files import cannot_be_written, written_whole
+from hyvae.files import cannot_be_written, place_of, written_whole
 from hyvae.runs import REPORT, read_run
 
 
@@ -43,7 +43,7 @@ def write_report(run: str | Path, out: str | Path) -> None:
         `run` is not a run, or `out` cannot be written or is no place for a page.
     """
     require_matplotlib()
-    folder, target = Path(run), Path(out)
+    folder, target = place_of(run), place_of(out)
     if target.suffix not in (".html", ".htm"):
         raise RunError(f"{target}: the name of a report must end in .html")
     if target.name != REPORT and target.resolve().parent == folder.resolve():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import svds
 
 from hyvae.errors import DataError
+from hyvae.likeness import directions
 from hyvae.ratings import Id
 from hyvae.recommender import Recommender
 from hyvae.serving import schemas
@@ -83,9 +84,7 @@ class Catalogue:
 
     def directions(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """Rows of items, without the constant that some have last, of length 1."""
-        rows = self._rows[items].cpu().numpy()
-        rows = rows[:, :-1] if rows.shape[1] > 1 else rows
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        return directions(self._rows[items])
 
     def title(self, item: int) -> str:
         """What an item is called; its id where it has no title."""
@@ -123,10 +122,6 @@ class Catalogue:
         order = np.argsort(-self.recommender.item_counts, kind="stable")[:limit]
         return schemas.Items(items=[schemas.Item(**self._item(item)) for item in order.tolist()])
 
-    @cached_property
-    def _all_directions(self) -> NDArray[np.float32]:
-        return self.directions(np.arange(self.n_items))
-
     def similar(self, name: Id, limit: int) -> schemas.SimilarItems:
         """Items that the model knows the most alike.
 
@@ -136,12 +131,11 @@ class Catalogue:
             404.
         """
         item = self.index(name, "item")
-        alike = self._all_directions @ self._all_directions[item]
-        alike[self.recommender.item_counts == 0] = -np.inf
-        alike[item] = -np.inf
-        order = [other for other in np.argsort(-alike, kind="stable")[:limit].tolist() if np.isfinite(alike[other])]
         return schemas.SimilarItems(
-            items=[schemas.SimilarItem(**self._item(other), similarity=float(alike[other])) for other in order]
+            items=[
+                schemas.SimilarItem(**self._item(self._index_of[other.item]), similarity=other.similarity)
+                for other in self.recommender.similar_items(self.ids[item], limit)
+            ]
         )
 
     @cached_property

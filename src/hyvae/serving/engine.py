@@ -31,10 +31,16 @@ Told = Mapping[Id, Mapping[Id, float]]
 
 
 class Person(NamedTuple):
-    """Someone by their ratings: item indices, ascending, and values."""
+    """Someone by their ratings: item indices, ascending, and values; and what lists leave out besides."""
 
     items: NDArray[np.int64]
     values: NDArray[np.float32]
+    left_out: NDArray[np.int64] = np.empty(0, np.int64)
+
+    @property
+    def seen(self) -> NDArray[np.int64]:
+        """Items that they have rated, held-out ratings included."""
+        return np.union1d(self.items, self.left_out)
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class Engine:
         self.history = recommender.history
         self.catalogue = Catalogue(recommender)
         self.rated = recommender.item_counts > 0
+        self.left_out = recommender.left_out
         self.fingerprint = recommender.fingerprint
         self.loaded_at = time.time()
 
@@ -179,9 +186,10 @@ class Engine:
                 404, "unknown-user", f"user {user!r} is not known; ask with their ratings instead of user", field="user"
             )
         items, values = np.empty(0, np.int64), np.empty(0, np.float32)
+        left_out = np.empty(0, np.int64)
         if index >= 0 and user not in known.forgotten:
             row_items, values = self.history.history(index)
-            items = row_items.astype(np.int64)
+            items, left_out = row_items.astype(np.int64), self.left_out.of_user(index)
         if told:
             newer = self.history.items.index(list(told))
             told_values = np.fromiter(told.values(), np.float32, len(told))
@@ -191,7 +199,7 @@ class Engine:
             items, values = np.concatenate([items[kept], newer]), np.concatenate([values[kept], told_values])
             order = np.argsort(items)
             items, values = items[order], values[order]
-        return Person(items, values)
+        return Person(items, values, left_out)
 
     def _people(self, persons: Sequence[Person]) -> People:
         history, counts = self.history, [len(person.items) for person in persons]
@@ -243,7 +251,7 @@ class Engine:
             try:
                 if isinstance(question, schemas.RecommendRequest):
                     own = None if evidence is None else evidence.take(np.array([row]))
-                    items = choose(question, person.items, scores[row], own, self.recommender, self.catalogue)
+                    items = choose(question, person.seen, scores[row], own, self.recommender, self.catalogue)
                     found.append(_Found(place, row, items, scores[row][items]))
                 else:
                     branches = self._branches(people, row, items) if question.branches else None
@@ -325,7 +333,7 @@ class Engine:
 
     @cached_property
     def _levels(self) -> list[str]:
-        return [f"{level:g}" for level in self.recommender.uncertainty.levels.tolist()]
+        return self.recommender.uncertainty.level_names
 
     def _branches(self, people: People, row: int, items: NDArray[np.int64]) -> list[schemas.Branches]:
         parts = people.score_parts(row, items)

@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +23,7 @@ from pydantic import Field, TypeAdapter
 from torch import Tensor
 
 from hyvae.errors import ConfigError, TrainingError
-from hyvae.files import PART, cannot_be_written, held, require_regular, written_whole
+from hyvae.files import PART, cannot_be_written, held, place_of, require_regular, written_whole
 from hyvae.models.base import Config, RatingModel, TrainingPlan
 from hyvae.nn import kernels
 from hyvae.nn.randomness import generator
@@ -32,6 +31,8 @@ from hyvae.ratings import Ratings
 from hyvae.tensors import as_bytes, read_tensors, write_tensors
 from hyvae.training.optimisers import Optimiser
 from hyvae.verification import one_line
+from hyvae.versions import installed
+from hyvae.wording import say
 
 SCHEMA = 1
 _MOST_DIFFERENCES = 3
@@ -89,7 +90,7 @@ class Checkpointing:
 
 def checkpoint_path(run: str | Path) -> Path:
     """The checkpoint that belongs to a run folder: beside it, since the folder itself is written whole."""
-    place = Path(run)
+    place = place_of(run)
     if place.name in ("", ".."):
         place = place.resolve()
     return place.with_name(f"{place.name}.checkpoint")
@@ -229,7 +230,7 @@ class Keeper:
             "threads": torch.get_num_threads(),
             "kernels": kernels.way(),
             "instructions": torch.backends.cpu.get_cpu_capability(),
-            **{package: version(package) for package in ("hyvae", "torch")},
+            **{package: installed(package) for package in ("hyvae", "torch")},
         }
         self.latest = time.monotonic()
 
@@ -248,7 +249,8 @@ class Keeper:
             part.unlink()
             if self.path.exists() and not self.resume:
                 self.path.unlink()
-                logger.warning("%s is removed: training starts afresh, as --resume was not given", self.path)
+                unsaid = say("resume=True", "--resume")
+                logger.warning("%s is removed: training starts afresh, as %s was not given", self.path, unsaid)
         except OSError as error:
             raise TrainingError(cannot_be_written(self.path, error)) from error
         return self._read() if self.path.exists() else None
@@ -259,7 +261,7 @@ class Keeper:
         if differing:
             raise TrainingError(
                 f"{self.path} is of another training: {'; '.join(differing)}; "
-                "train as then, choose another place, or start afresh without --resume"
+                f"train as then, choose another place, or start afresh without {say('resume=True', '--resume')}"
             )
         for difference in _differences(circumstances, self.circumstances):
             logger.warning("%s: %s: the weights may differ in their last bits", self.path, difference)

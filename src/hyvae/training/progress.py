@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hyvae.scoring import VALIDATION_LIST
+from hyvae.terminal import Stream, console
 from hyvae.training.trainer import EpochReport
 
 
@@ -39,8 +38,8 @@ class TrainingProgress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not (sys.stderr.isatty() if shown is None else shown),
+            console=console("stderr"),
+            disable=not (Stream("stderr").isatty() if shown is None else shown),
         )
         self.task = self.progress.add_task("epoch", total=epochs, line="")
 
