@@ -61,6 +61,9 @@ class Reading:
     on_bad_rows: Annotated[
         str, _reading("--on-bad-rows", "Rows that cannot be used: error, or skip (counts and lists them).")
     ] = "error"
+    max_size: Annotated[
+        str | None, _reading("--max-size", "Most bytes to download or unpack, as 500M or 64G; else 8G (docs/data.md).")
+    ] = None
 
     quote: Annotated[str | None, _reading("--quote", "Around fields of a text; '' if quotes are plain.")] = None
     time_unit: Annotated[str | None, _reading("--time-unit", "Of times: s, ms, us, ns, yyyymmdd, year or excel.")] = (
@@ -90,6 +93,7 @@ class Reading:
             "time_unit": self.time_unit,
             "time_format": self.time_format,
             "not_rated": tuple(self.not_rated or ()),
+            "max_size": self.max_size,
         }
         ratings = Ratings.read(source, **options)
         if told and ratings.layout is not None and source not in DATASETS:

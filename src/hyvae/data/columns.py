@@ -79,6 +79,8 @@ class ReadOptions:
         Of times that are dates, as in ``datetime.strptime``.
     not_rated : tuple of float or str
         Values of the rating column that stand for *not rated*; '' is an empty field. One value may be given alone.
+    max_size : int or None
+        Bytes that are read at most, once unpacked; see `hyvae.data.limits`.
     """
 
     user: str | None = None
@@ -97,6 +99,7 @@ class ReadOptions:
     time_unit: str | None = None
     time_format: str | None = None
     not_rated: tuple[float | str, ...] = ()
+    max_size: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "not_rated", _sentinels(self.not_rated))

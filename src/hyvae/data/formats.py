@@ -8,6 +8,7 @@ from pathlib import Path
 from hyvae.data.columnar import read_arrow, read_json_lines, read_parquet, read_parquet_folder
 from hyvae.data.columns import ReadOptions
 from hyvae.data.compressed import DECOMPRESSORS, ending
+from hyvae.data.limits import require_regular
 from hyvae.data.matrices import read_npz
 from hyvae.data.monti import read_monti
 from hyvae.data.movielens import read_dat, read_folder, read_zip
@@ -64,6 +65,7 @@ def read_path(path: Path, options: ReadOptions) -> Ratings:
             return _read_folder(path, options)
         if not path.exists():
             raise DataError(f"{path}: no such file or folder; accepted: {ACCEPTED}")
+        require_regular(path)
         kind = ending(path)
         reader = READERS.get(kind)
         if reader is None:

@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 import polars as pl
 
 from hyvae.data.columns import Columns, ReadOptions
+from hyvae.data.compressed import read_bytes
+from hyvae.data.limits import require_size, size_limit
 from hyvae.data.tables import ratings_from_frame
 from hyvae.data.text import TextTable, find_layout, ratings_from_text, read_text
 from hyvae.errors import DataError
@@ -27,7 +29,7 @@ def read_dat(path: Path, options: ReadOptions) -> Ratings:
     beside = path.with_name(catalogue)
     if path.name not in LAYOUTS or not beside.is_file():
         return read_text(path, options)
-    return _ratings_with_catalogue(path.name, path.read_bytes(), beside.read_bytes(), str(path), options)
+    return _ratings_with_catalogue(path.name, *_contents(path, beside, options), str(path), options)
 
 
 def read_folder(path: Path, options: ReadOptions) -> Ratings | None:
@@ -35,16 +37,22 @@ def read_folder(path: Path, options: ReadOptions) -> Ratings | None:
     for name, (catalogue, _) in LAYOUTS.items():
         ratings, movies = path / name, path / catalogue
         if ratings.is_file():
-            listed = movies.read_bytes() if movies.is_file() else None
-            return _ratings_with_catalogue(name, ratings.read_bytes(), listed, str(ratings), options)
+            return _ratings_with_catalogue(name, *_contents(ratings, movies, options), str(ratings), options)
     return None
+
+
+def _contents(ratings: Path, catalogue: Path, options: ReadOptions) -> tuple[bytes, bytes | None]:
+    return (
+        read_bytes(ratings, options.max_size),
+        read_bytes(catalogue, options.max_size) if catalogue.is_file() else None,
+    )
 
 
 def read_zip(path: Path, options: ReadOptions) -> Ratings:
     """Read a MovieLens zip of any layout as it was downloaded, or one with a single text file. Nothing is unpacked."""
     try:
         with zipfile.ZipFile(path) as archive:
-            name, ratings, movies = _find_in_zip(archive, path)
+            name, ratings, movies = _find_in_zip(archive, path, options)
     except _ZIP_ERRORS as error:
         raise DataError(f"{path}: not a readable zip file ({error}); it may be cut short: fetch it again") from error
     return _ratings_with_catalogue(PurePosixPath(name).name, ratings, movies, f"{path} ({name})", options)
@@ -65,8 +73,15 @@ def read_bundled() -> Ratings:
     )
 
 
-def _find_in_zip(archive: zipfile.ZipFile, path: Path) -> tuple[str, bytes, bytes | None]:
+def _find_in_zip(archive: zipfile.ZipFile, path: Path, options: ReadOptions) -> tuple[str, bytes, bytes | None]:
     """Name and content of the ratings, and content of the catalogue beside them."""
+
+    def content(member: str) -> bytes:
+        info = archive.getinfo(member)
+        # the module gives no more bytes of a member than its directory says
+        require_size(info.file_size, size_limit(options.max_size, info.compress_size), f"{path} ({member})")
+        return archive.read(info)
+
     members = [member for member in archive.namelist() if not member.endswith("/")]
     for member in members:
         if member.startswith(("/", "\\")) or ".." in PurePosixPath(member.replace("\\", "/")).parts:
@@ -79,10 +94,10 @@ def _find_in_zip(archive: zipfile.ZipFile, path: Path) -> tuple[str, bytes, byte
         )
         if found:
             movies = str(PurePosixPath(found[0]).with_name(catalogue))
-            return found[0], archive.read(found[0]), archive.read(movies) if movies in members else None
+            return found[0], content(found[0]), content(movies) if movies in members else None
     texts = [member for member in members if member.lower().endswith(_TEXT_ENDINGS) and "__MACOSX" not in member]
     if len(texts) == 1:
-        return texts[0], archive.read(texts[0]), None
+        return texts[0], content(texts[0]), None
     raise DataError(
         f"{path}: the zip holds no ratings known to hyvae; expected {_KNOWN_CONTENT}, or a single text file; "
         "unpack it and name the file"

@@ -11,6 +11,7 @@ from hyvae.data.columns import BadRowsPolicy, ReadOptions
 from hyvae.data.database import read_database
 from hyvae.data.download import fetch_url, without_secrets
 from hyvae.data.formats import read_path
+from hyvae.data.limits import parse_size
 from hyvae.data.named import DATASETS, load
 from hyvae.errors import DataError
 from hyvae.forks import require_polars
@@ -37,6 +38,7 @@ def read(
     time_unit: str | None = None,
     time_format: str | None = None,
     not_rated: float | str | Sequence[float | str] = (),
+    max_size: int | str | None = None,
 ) -> Ratings:
     """Read ratings.
 
@@ -67,6 +69,9 @@ def read(
     not_rated : number or str, or several, optional
         Ratings that stand for *not rated*, such as -1, 0 or 99. Such pairs are kept in `Ratings.unrated`: nothing is
         trained on them, and lists leave them out.
+    max_size : int or str, optional
+        Bytes that are downloaded, or read once unpacked, at most, such as ``"16G"``. Default: 8 GiB; of a compressed
+        source also 200 times its size, where that is more than 256 MiB.
 
     Returns
     -------
@@ -99,6 +104,7 @@ def read(
         time_unit=time_unit,
         time_format=time_format,
         not_rated=not_rated,  # type: ignore[arg-type]  # made a tuple
+        max_size=None if max_size is None else parse_size(max_size),
     )
     if isinstance(source, str) and source in DATASETS:
         given = [name for name, value in vars(options).items() if value != getattr(ReadOptions(), name)]
@@ -114,7 +120,7 @@ def read(
         )
     if isinstance(source, str) and source.startswith(("http://", "https://")):
         # told by its address, where errors tell the file in the cache
-        return replace(read_path(fetch_url(source), options), source=without_secrets(source))
+        return replace(read_path(fetch_url(source, max_size=options.max_size), options), source=without_secrets(source))
     # the functions of os.path answer for impossible names too, where those of pathlib raise
     path = Path(os.path.expanduser(source))
     if not os.path.exists(path):

@@ -23,6 +23,7 @@ from hyvae.data.columns import Columns, ReadOptions, choose_columns
 from hyvae.data.compressed import DECOMPRESSORS, ending, read_bytes
 from hyvae.data.encodings import as_utf8, mend_of_binary, not_utf8
 from hyvae.data.quotes import with_literal_quotes
+from hyvae.data.limits import size_limit
 from hyvae.data.tables import ratings_from_frame
 from hyvae.data.unnamed import checked_order
 from hyvae.errors import DataError
@@ -42,11 +43,12 @@ def read_text(path: Path, options: ReadOptions) -> Ratings:
     """Read a delimited text file, compressed or not, with or without a header line."""
     if options.separator is None and ending(path) == ".tsv":
         options = replace(options, separator="\t")
-    if path.suffix.lower() not in DECOMPRESSORS and path.stat().st_size > _LARGE:
+    size = path.stat().st_size
+    if path.suffix.lower() not in DECOMPRESSORS and _LARGE < size <= size_limit(options.max_size):
         ratings = _read_large(path, options)
         if ratings is not None:
             return ratings
-    return ratings_from_text(read_bytes(path), str(path), options)
+    return ratings_from_text(read_bytes(path, options.max_size), str(path), options)
 
 
 def _read_large(path: Path, options: ReadOptions) -> Ratings | None:

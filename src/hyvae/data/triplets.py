@@ -29,7 +29,7 @@ def read_libfm(path: Path, options: ReadOptions) -> Ratings:
     Source: S. Rendle, Factorization machines with libFM, ACM TIST 3(3), 2012.
     """
     source = str(path)
-    lines = _rows(read_bytes(path), source)
+    lines = _rows(read_bytes(path, options.max_size), source)
     if not lines.height:
         raise DataError(f"{source}: no ratings; {_EXPECTED}")
     fields = lines.select(
