@@ -280,7 +280,7 @@ def _read_part(part: Path, folder: Path, columns: Columns, max_size: int | None)
         )
     stored = [name for name in wanted if name in found]
     with _whole(part, "Parquet"):
-        frame = _parquet_columns(part, stored or found[:1], max_size)
+        frame = _parquet_columns(part, stored or [found[0]], max_size)
     frame = frame.with_columns(pl.lit(keys[name], dtype=pl.String).alias(name) for name in wanted if name not in stored)
     return frame.select(_common_type(frame[name], rating=name == columns.rating) for name in wanted)
 
