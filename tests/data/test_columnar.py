@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hyvae.data import columnar, read
+from hyvae.data import columnar, json_text, read
 from hyvae.errors import DataError, DataWarning
 from hyvae.ratings import Ratings
 
@@ -341,8 +341,8 @@ class TestJsonLines:
 
     def test_the_slow_reading_agrees_with_the_fast_one(self, put, monkeypatch):
         path = put(TABLE.write_ndjson())
-        monkeypatch.setattr(columnar, "_BATCH", 2)
-        monkeypatch.setattr(columnar, "_read_json_typed", lambda *_: None)
+        monkeypatch.setattr(json_text, "_BATCH", 2)
+        monkeypatch.setattr(json_text, "_read_json_typed", lambda *_: None)
         slow = read(path)
         monkeypatch.undo()
         fast = read(path)

@@ -1,4 +1,4 @@
-"""Parquet (a file, or a folder of parts), Arrow IPC (Feather) and JSON lines.
+"""Parquet (a file, or a folder of parts) and Arrow IPC (Feather).
 
 Parquet and Arrow files are decoded by pyarrow where it is installed, else by Polars. Both take what is whole; but a few
 damaged files stop the whole process inside Polars, which pyarrow refuses as it should.
@@ -6,13 +6,10 @@ damaged files stop the whole process inside Polars, which pyarrow refuses as it 
 
 from __future__ import annotations
 
-import io
-import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -22,10 +19,8 @@ import polars as pl
 
 from hyvae.data.bad_rows import Place
 from hyvae.data.columns import Columns, ReadOptions, choose_columns
-from hyvae.data.compressed import read_bytes
 from hyvae.data.limits import require_regular, require_size, size_limit
 from hyvae.data.tables import ratings_from_frame
-from hyvae.data.values import ValueTable
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings
 
@@ -33,8 +28,6 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 _ARROW_FILE = b"ARROW1"
 # how Hive, and all that write as it does, call the folder of rows without a key
 _NO_KEY = "__HIVE_DEFAULT_PARTITION__"
-_SAMPLE_LINES = 100
-_BATCH = 1 << 16
 _MOST_REASON = 200
 # bytes of a number in memory
 _CELL = 8
@@ -355,105 +348,3 @@ def _arrow_columns(path: Path, names: list[str], max_size: int | None) -> pl.Dat
 def _open_arrow(path: Path) -> Callable[..., Any]:
     pa = _pyarrow()
     return pa.ipc.open_file if _is_arrow_file(path) else pa.ipc.open_stream
-
-
-# -- JSON lines --------------------------------------------------------------------------------------------------
-
-
-def read_json_lines(path: Path, options: ReadOptions) -> Ratings:
-    """Read a text with one JSON object a line, compressed or not.
-
-    Clean text is read by Polars. Whatever is unusual is read once more line by line, which is slower and knows what is
-    wrong where.
-    """
-    data, source = read_bytes(path, options.max_size).removeprefix(b"\xef\xbb\xbf"), str(path)
-    samples = [_parsed(line)[0] for _, line in islice(_lines(data), _SAMPLE_LINES)]
-    if not samples:
-        raise DataError(f"{source}: the file is empty; give one JSON object a line, with at least one rating")
-    objects = [sample for sample in samples if sample is not None]
-    if not objects:
-        number, line = next(_lines(data))
-        raise DataError(f"{source}, line {number}: {_parsed(line)[1]}")
-    names = list(dict.fromkeys(name for sample in objects for name in sample))
-    columns = choose_columns(names, options, source)
-
-    @cache
-    def lines() -> list[int]:
-        return [number for number, _ in _lines(data)]
-
-    def place(row: int) -> str:
-        return f"line {lines()[row - 1]}"
-
-    frame = _read_json_typed(data, columns, objects)
-    if frame is not None:
-        return ratings_from_frame(frame, columns, options, source=source, place=place)
-    table = _read_json_values(data, columns)
-    return ratings_from_frame(table.frame(), columns, options, source=source, place=place, bad=table.bad_rows())
-
-
-def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each line that is not blank."""
-    return ((number, line) for number, line in enumerate(io.BytesIO(data), start=1) if line.strip())
-
-
-def _parsed(line: bytes) -> tuple[dict[str, Any] | None, str]:
-    """The object of a line, or what is wrong with it."""
-    try:
-        value = json.loads(line.decode())
-    except UnicodeDecodeError:
-        return None, "not UTF-8 text; save the file as UTF-8"
-    except json.JSONDecodeError as error:
-        return None, f"not JSON ({error.msg} at character {error.pos + 1}); write one whole object a line"
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        return None, f"not JSON that can be read ({' '.join(str(error).split())[:_MOST_REASON]}); mend the line"
-    if not isinstance(value, dict):
-        return None, 'holds no JSON object; write one object a line, such as {"user": 1, "item": 2, "rating": 5}'
-    return value, ""
-
-
-def _read_json_typed(data: bytes, columns: Columns, samples: list[dict[str, Any]]) -> pl.DataFrame | None:
-    """The columns in use; None unless the text is clean throughout."""
-    schema: dict[str, type[pl.DataType]] = {}
-    for role, name in columns.named().items():
-        kinds = {type(sample[name]) for sample in samples if sample.get(name) is not None}
-        if role == "rating":
-            schema[name] = pl.Float64
-        elif role == "title":
-            schema[name] = pl.String
-        elif kinds in ({int}, {str}):
-            schema[name] = pl.Int64 if kinds == {int} else pl.String
-        else:
-            return None
-        if schema[name] == pl.String and _not_text_in_json(data, name):
-            return None
-    if _LONE_SURROGATE.search(data):  # which Polars takes for another character
-        return None
-    try:
-        return pl.read_ndjson(data, schema=schema)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        return None
-
-
-_LONE_SURROGATE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
-)
-
-
-def _not_text_in_json(data: bytes, name: str) -> bool:
-    """Whether a value of this key may be no text, which Polars would make text on the quiet.
-
-    The same key deeper in an object only costs the faster reading.
-    """
-    key = b"|".join({re.escape(json.dumps(name, ensure_ascii=ascii_only).encode()) for ascii_only in (True, False)})
-    return re.search(b"(?:" + key + rb')[ \t\r]*:[ \t\r]*[^"n \t\r]', data) is not None
-
-
-def _read_json_values(data: bytes, columns: Columns) -> ValueTable:
-    table, names = ValueTable(columns), list(columns.named().values())
-    lines = _lines(data)
-    while batch := [_parsed(line) for _, line in islice(lines, _BATCH)]:
-        table.add(
-            {name: [None if value is None else value.get(name) for value, _ in batch] for name in names},
-            {row: reason for row, (value, reason) in enumerate(batch) if value is None},
-        )
-    return table

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hyvae.errors import ConfigError, DataError
+from hyvae.wording import say
 
 # room for every public data set of ratings but the largest reviews with their texts
 DEFAULT_SIZE = 8 << 30
@@ -30,7 +31,8 @@ def parse_size(size: int | str) -> int:
     found = re.fullmatch(r"([0-9]+)\s*([KMGT]?)(?:i?B)?", str(size).strip(), re.IGNORECASE | re.ASCII)
     n_bytes = int(found[1]) * _UNITS[found[2].upper()] if found and not isinstance(size, bool) else 0
     if n_bytes <= 0:
-        raise ConfigError(f"max_size takes bytes, or a size such as '500M' or '16G' (--max-size 16G); got {size!r}")
+        asked = say("max_size", "--max-size")
+        raise ConfigError(f"{asked} takes bytes, or a size such as '500M' or '16G'; got {size!r}")
     return n_bytes
 
 

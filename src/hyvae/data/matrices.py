@@ -13,8 +13,8 @@ from scipy import sparse
 
 from hyvae.data.bad_rows import BadRows
 from hyvae.data.columns import ReadOptions
-from hyvae.data.sentinels import not_rated_rows, warn_of_sentinel
 from hyvae.data.limits import require_size, size_limit
+from hyvae.data.sentinels import not_rated_rows, warn_of_sentinel
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings, Vocabulary
 

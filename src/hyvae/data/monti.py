@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from hyvae.data.columns import ReadOptions
-from hyvae.data.sentinels import not_rated_rows
 from hyvae.data.limits import require_size, size_limit
+from hyvae.data.sentinels import not_rated_rows
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings, Vocabulary
 

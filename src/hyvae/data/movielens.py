@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import polars as pl
 
 from hyvae.data.columns import Columns, ReadOptions
-from hyvae.data.compressed import read_bytes
+from hyvae.data.compressed import DECOMPRESSORS, decompressed, read_bytes
 from hyvae.data.limits import require_size, size_limit
 from hyvae.data.tables import ratings_from_frame
 from hyvae.data.text import TextTable, find_layout, ratings_from_text, read_text
@@ -20,7 +22,10 @@ from hyvae.ratings import Ratings
 
 _KNOWN_CONTENT = "ratings.dat (with movies.dat), ratings.csv (with movies.csv) or u.data (with u.item)"
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, UnicodeDecodeError)
-_TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".dat", ".data")
+# beside the data in many a zip
+_NO_DATA = re.compile(r"__MACOSX|(?:^|/)\.|(?:readme|licen[cs]e|copying)[^/]*$", re.IGNORECASE)
+
+Member = Callable[[bytes, str, str, ReadOptions], Ratings]
 
 
 def read_dat(path: Path, options: ReadOptions) -> Ratings:
@@ -48,14 +53,26 @@ def _contents(ratings: Path, catalogue: Path, options: ReadOptions) -> tuple[byt
     )
 
 
-def read_zip(path: Path, options: ReadOptions) -> Ratings:
-    """Read a MovieLens zip of any layout as it was downloaded, or one with a single text file. Nothing is unpacked."""
+def read_zip(path: Path, options: ReadOptions, read_member: Member) -> Ratings:
+    """Read a MovieLens zip of any layout as it was downloaded, or one with a single file. Nothing is unpacked.
+
+    Parameters
+    ----------
+    read_member : callable
+        Reads the content of a single file: content, name, what messages call it, options.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             name, ratings, movies = _find_in_zip(archive, path, options)
     except _ZIP_ERRORS as error:
         raise DataError(f"{path}: not a readable zip file ({error}); it may be cut short: fetch it again") from error
-    return _ratings_with_catalogue(PurePosixPath(name).name, ratings, movies, f"{path} ({name})", options)
+    file, source = PurePosixPath(name).name, f"{path} ({name})"
+    if file in LAYOUTS:
+        return _ratings_with_catalogue(file, ratings, movies, source, options)
+    if PurePosixPath(file).suffix.lower() in DECOMPRESSORS:
+        limit = size_limit(options.max_size, len(ratings))
+        ratings = decompressed(io.BytesIO(ratings), PurePosixPath(file).suffix.lower(), limit, source)
+    return read_member(ratings, file, source, options)
 
 
 def read_bundled() -> Ratings:
@@ -95,11 +112,11 @@ def _find_in_zip(archive: zipfile.ZipFile, path: Path, options: ReadOptions) -> 
         if found:
             movies = str(PurePosixPath(found[0]).with_name(catalogue))
             return found[0], content(found[0]), content(movies) if movies in members else None
-    texts = [member for member in members if member.lower().endswith(_TEXT_ENDINGS) and "__MACOSX" not in member]
-    if len(texts) == 1:
-        return texts[0], content(texts[0]), None
+    rest = [member for member in members if not _NO_DATA.search(member)]
+    if len(rest) == 1:
+        return rest[0], content(rest[0]), None
     raise DataError(
-        f"{path}: the zip holds no ratings known to hyvae; expected {_KNOWN_CONTENT}, or a single text file; "
+        f"{path}: the zip holds no ratings known to hyvae; expected {_KNOWN_CONTENT}, or a single file of data; "
         "unpack it and name the file"
     )
 
