@@ -1,14 +1,13 @@
 """Each kind of source: the same ratings, whatever they are written in; and one line for what is refused."""
 
 import gzip
-import io
 import json
 import os
 import pickle
-import zipfile
 from typing import ClassVar
 
 import pytest
+from packed import sheet, zipped
 
 from hyvae.data import read, read_pairs
 from hyvae.errors import DataError, DataWarning
@@ -39,14 +38,6 @@ ARFF = (
 )
 WIDE = "user,10,20,30\n1,4,3.5,5\n2,2,,4.5\n3,1,3,5\n"
 WIDE_99 = "3\t4\t3.5\t5\n2\t2\t99\t4.5\n3\t1\t3\t5\n"
-
-
-def zipped(**members):
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name, text in members.items():
-            archive.writestr(name.replace("__", "."), text)
-    return content.getvalue()
 
 
 @pytest.fixture
@@ -354,34 +345,6 @@ class TestStreams:
         monkeypatch.setattr("sys.stdin", None)
         with pytest.raises(DataError, match="standard input: cannot be read"):
             read("-")
-
-
-def sheet(rows):
-    """The bytes of a workbook with one sheet: just enough of Office Open XML."""
-    cells = "".join(f"<row>{''.join(cell(value) for value in row)}</row>" for row in rows)
-    office = "http://schemas.openxmlformats.org"
-    return zipped(
-        **{
-            "[Content_Types]__xml": f'<Types xmlns="{office}/package/2006/content-types"/>',
-            "_rels/__rels": f'<Relationships xmlns="{office}/package/2006/relationships"><Relationship Id="r1" '
-            f'Type="{office}/officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/>'
-            "</Relationships>",
-            "xl/workbook__xml": f'<workbook xmlns="{office}/spreadsheetml/2006/main" '
-            f'xmlns:r="{office}/officeDocument/2006/relationships"><sheets><sheet name="s" sheetId="1" r:id="r1"/>'
-            "</sheets></workbook>",
-            "xl/_rels/workbook__xml__rels": f'<Relationships xmlns="{office}/package/2006/relationships"><Relationship '
-            f'Id="r1" Type="{office}/officeDocument/2006/relationships/worksheet" Target="worksheets/s.xml"/>'
-            "</Relationships>",
-            "xl/worksheets/s__xml": f'<worksheet xmlns="{office}/spreadsheetml/2006/main"><sheetData>{cells}'
-            "</sheetData></worksheet>",
-        }
-    )
-
-
-def cell(value):
-    if isinstance(value, str):
-        return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
-    return "<c/>" if value is None else f"<c><v>{value}</v></c>"
 
 
 class TestSpreadsheets:
