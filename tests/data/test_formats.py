@@ -126,7 +126,9 @@ class TestKinds:
         refused(put("r.mtx", MATRIX + "1 x 3\n1 20 z\n"), "r.mtx, line 14: the rating 'z'")
         refused(put("r.arff", ARFF + "1,20,z,drama\n"), "r.arff, line 18: the rating 'z'")
         refused(put("r.txt", "1:\n7,x,2005-09-01\n8,3,2005-09-01\n"), "r.txt, line 2: the rating 'x'")
-        refused(put("r.txt", "1:\n7,3,2005-09-01\n8\n"), "r.txt, line 3: '8' is no rating; write user,rating,day")
+        refused(put("r.txt", "1:\n7,3,2005-09-01\n8\n"), "r.txt, line 3: no rating; write user,rating,day")
+        refused(put("r.txt", "1:\n\n7,3,2005-09-01\n\n2:\n8,z,2005-09-01\n"), "r.txt, line 6: the rating 'z'")
+        refused(put("r.txt", b"1:\n7,3,\xff\n"), "r.txt, line 2: not UTF-8")
         refused(put("r.csv", "user,a,b\n7,1,2\n8,x,2\n"), "r.csv, line 3, column 'a': the rating 'x'", wide=True)
         refused(put("r.json", '[{"user": 1, "item": 2, "rating": 3}, 7]'), "object 2: holds no JSON object")
 

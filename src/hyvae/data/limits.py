@@ -64,9 +64,8 @@ def require_size(n_bytes: int, limit: int, source: str) -> None:
 
 def too_large(limit: int, source: str) -> DataError:
     """Build the error for a source beyond its limit."""
-    return DataError(
-        f"{source}: holds more than {_shown(limit)}; if you trust it, allow more with max_size='64G' (--max-size 64G)"
-    )
+    asked = say("max_size='64G'", "--max-size 64G")
+    return DataError(f"{source}: holds more than {_shown(limit)}; if you trust it, allow more with {asked}")
 
 
 def _shown(n_bytes: int) -> str:

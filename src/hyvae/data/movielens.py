@@ -23,7 +23,7 @@ from hyvae.ratings import Ratings
 _KNOWN_CONTENT = "ratings.dat (with movies.dat), ratings.csv (with movies.csv) or u.data (with u.item)"
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, UnicodeDecodeError)
 # beside the data in many a zip
-_NO_DATA = re.compile(r"__MACOSX|(?:^|/)\.|(?:readme|licen[cs]e|copying)[^/]*$", re.IGNORECASE)
+_NO_DATA = re.compile(r"__MACOSX|(?:^|/)\.|(?:readme|licen[cs]e|copying)[^/]*$|\.(?:md|pdf|html?)$", re.IGNORECASE)
 
 Member = Callable[[bytes, str, str, ReadOptions], Ratings]
 

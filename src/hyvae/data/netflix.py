@@ -8,14 +8,14 @@ import polars as pl
 
 from hyvae.data.bad_rows import BadRows
 from hyvae.data.columns import Columns, ReadOptions
+from hyvae.data.encodings import as_utf8, not_utf8
 from hyvae.data.tables import ratings_from_frame
 from hyvae.errors import DataError
 from hyvae.layout import SourceLayout
 from hyvae.ratings import Ratings
 
 FIRST_LINE = re.compile(rb"\s*[0-9]+:\s*\r?\n")
-_ITEM = r"^([0-9]+):$"
-_ROW = r"^\s*([^,]+),([^,]+)(?:,([^,]*))?$"
+_HEADER = b"user,rating,date\n"
 
 
 def ratings_from_netflix(data: bytes, source: str, options: ReadOptions) -> Ratings:
@@ -27,25 +27,23 @@ def ratings_from_netflix(data: bytes, source: str, options: ReadOptions) -> Rati
     ------
     DataError
     """
+    data = as_utf8(data, source, options.encoding)
     try:
-        text = data.decode()
+        data.decode()
     except UnicodeDecodeError as error:
-        line = 1 + data[: error.start].count(b"\n")
-        raise DataError(f"{source}, line {line}: not UTF-8 text; save the file as UTF-8") from error
-    lines = pl.DataFrame({"text": pl.Series([text]).str.split("\n").explode().str.strip_chars()})
-    lines = lines.with_row_index("line", offset=1).filter(pl.col("text") != "")
-    lines = lines.with_columns(pl.col("text").str.extract(_ITEM).forward_fill().alias("item"))
-    lines = lines.filter(~pl.col("text").str.ends_with(":"))
-    fields = lines.select(
-        "item", pl.col("text").str.extract_groups(_ROW).struct.rename_fields(["user", "rating", "date"]).alias("row")
-    ).unnest("row")
+        raise DataError(not_utf8(data, source, 1 + data.count(b"\n", 0, error.start))) from error
+    # a header of our own: the first line has one field, where Polars would see one column
+    frame = pl.read_csv(_HEADER + data, infer_schema_length=0, quote_char=None, truncate_ragged_lines=True)
+    movie = pl.col("user").str.strip_chars().str.ends_with(":") & pl.col("rating").is_null()
+    fields = (
+        frame.with_row_index("line", offset=1)
+        .with_columns(pl.when(movie).then(pl.col("user").str.strip_chars(" \t:")).forward_fill().alias("item"))
+        .filter(~movie, pl.col("user").is_not_null() | pl.col("rating").is_not_null())
+    )
     timed = options.timestamp != "" and fields["date"].null_count() < fields.height
     columns = Columns(timestamp="date" if timed else None)
-    numbers, texts, bad = lines["line"], lines["text"], BadRows(fields.height)
-    bad.add(
-        fields["user"].is_null(),
-        lambda row: f"{texts[row][:60]!r} is no rating; write user,rating,day below a line 'movie:'",
-    )
+    numbers, bad = fields["line"], BadRows(fields.height)
+    bad.add(fields["rating"].is_null(), lambda _: "no rating; write user,rating,day below a line 'movie:'")
     return ratings_from_frame(
         fields,
         columns,
