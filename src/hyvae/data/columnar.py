@@ -6,6 +6,7 @@ damaged files stop the whole process inside Polars, which pyarrow refuses as it 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -121,14 +122,14 @@ def parquet_size(path: Path) -> TableSize:
 
 
 def parquet_table(path: Path) -> pl.DataFrame:
-    """A whole Parquet file, by pyarrow where it is installed.
+    """A whole Parquet file of a run, whose size is checked before, by pyarrow where it is installed.
 
     Raises
     ------
     Exception
         Of many kinds: it is damaged.
     """
-    return _parquet_columns(path, list(_parquet_names(path)))
+    return _parquet_columns(path, list(_parquet_names(path)), sys.maxsize)
 
 
 def _parquet_names(path: Path) -> Sequence[str]:

@@ -14,7 +14,6 @@ from hyvae.data.columns import Columns, ReadOptions
 from hyvae.data.ids import typed_ids, usable_ids
 from hyvae.data.readers import read_source
 from hyvae.errors import DataError
-from hyvae.forks import require_polars
 from hyvae.ratings import Vocabulary
 
 _Ids = NDArray[Any]
