@@ -1147,7 +1147,7 @@ class Recommender:
             check_tensors(lambda: REGISTRY[self.name](self.config, *sizes), run.weights, "model.")
             check_tensors(lambda: Bias(BiasConfig(), *sizes), run.weights, "floor.")
             self._model = self._build(config.n_users, history.n_items, history.scale, seed=0)
-            self._floor = new_bias_model(*sizes, device)
+            self._floor = new_bias_model(*sizes, device=device)
             for prefix, module in (("model.", self._model), ("floor.", self._floor)):
                 _load_state(module, prefix, run.weights, raw=self.plan.units == "raw")
             uncertainty = _part(run.weights, "uncertainty.")

@@ -23,7 +23,7 @@ RAW = torch.tensor([0.0, 1.0], dtype=torch.float32)
 _LEAST = 1e-3
 
 
-def new_bias_model(n_users: int, n_items: int, scale: tuple[float, float], device: str) -> Bias:
+def new_bias_model(n_users: int, n_items: int, scale: tuple[float, float], *, device: str) -> Bias:
     """A bias model that is not fitted yet."""
     with single_precision():
         return Bias(BiasConfig(), n_users, n_items, scale).to(device)
@@ -37,7 +37,7 @@ def fitted_bias_model(ratings: Ratings, device: str, unit: Tensor | None = None)
     unit : (2,) tensor, optional
         As `RatingModel.unit`; default: the standard unit of these ratings.
     """
-    bias = new_bias_model(ratings.n_users, ratings.n_items, ratings.scale, device)
+    bias = new_bias_model(ratings.n_users, ratings.n_items, ratings.scale, device=device)
     # the residuals' deviation is not known before the fit: until then, that of the ratings
     bias.use_unit(_own_unit(ratings) if unit is None else unit)
     block = rating_block(bias, ratings)

@@ -1,5 +1,6 @@
 """The command line as a user meets it: output, exit codes, one line on a mistake."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -84,6 +85,19 @@ def test_predict_writes_a_line_a_pair_in_order_and_names_fallbacks(run_folder: P
     assert (out["interval_low"] <= out["prediction"]).all()
     assert (out["interval_high"] >= out["prediction"]).all()
     assert out["prediction"][0] == out["prediction"][3]
+
+
+def test_predict_reads_what_train_reads(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "bare.txt").write_text("001|3\n002|4\n")
+    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(b'{"u": "001", "i": 3}\n{"u": "002", "i": 4}\n'))
+    named = ("--user-column", "u", "--item-column", "i")
+    with (tmp_path / "bare.txt").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        for name, options in (("bare.txt", ("--separator", "|")), ("p.jsonl.gz", named), ("-", ())):
+            pairs = name if name == "-" else tmp_path / name
+            hyvae("predict", run_folder, pairs, *options, "--out", tmp_path / "out.csv")
+            out = pl.read_csv(tmp_path / "out.csv", schema_overrides={"user": pl.String})
+            assert out.select("user", "item").rows() == [("001", 3), ("002", 4)]
 
 
 def test_predict_with_another_coverage_gives_other_intervals(run_folder: Path, tmp_path: Path):

@@ -3,10 +3,14 @@
 import builtins
 import datetime
 import decimal
+import json
 import sqlite3
+import subprocess
 import sys
 import uuid
+from importlib.util import find_spec
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -40,7 +44,6 @@ def make_sqlite(path, rows, types="user_id text, item_id integer, rating real, t
 
 def make_duckdb(path, rows, types="user_id varchar, item_id bigint, rating double, timestamp bigint, title varchar"):
     duckdb = pytest.importorskip("duckdb")
-    pytest.importorskip("duckdb_engine")
     connection = duckdb.connect(str(path))
     connection.execute(f"create table ratings ({types})")
     connection.executemany(f"insert into ratings values ({', '.join('?' * len(types.split(',')))})", rows)
@@ -123,7 +126,12 @@ class TestEveryDatabase:
             (" ", "which rows of the database"),
             ("select * from nothing", "the query cannot be answered .*nothing.*; mend query"),
             ("select from where", "the query cannot be answered"),
-            ("select 1; select 2", "the query cannot be answered|no column of users"),
+            ("select 1; select 2", "must be one select that writes nothing"),
+            ("select 1; copy (select 1) to 'x.csv'", "must be one select that writes nothing"),
+            ("select 1; drop table ratings", "must be one select that writes nothing"),
+            ("select 1; attach 'x.db' as x", "must be one select that writes nothing"),
+            ("with x as (select 1) insert into ratings select * from x", "one select that|cannot be answered"),
+            ("with x as (select 1) update ratings set rating = 1", "cannot be answered|one select that"),
             ("select \0", "the query cannot be answered"),
             ("select '\ud800'", "the query cannot be answered"),
             ("select * from ratings where 1 = 0", "no ratings"),
@@ -131,7 +139,7 @@ class TestEveryDatabase:
             ("select r.rating, q.* from ratings r, ratings q", "two columns of the query's answer are called 'rating'"),
             ("drop table ratings", "the query must begin with select"),
             ("delete from ratings", "the query must begin with select"),
-            ("with x as (select 1) delete from ratings", "the query cannot be answered"),
+            ("with x as (select 1) delete from ratings", "cannot be answered|one select that"),
         ],
     )
     def test_bad_queries(self, tmp_path, rows, make, query, message):
@@ -147,11 +155,84 @@ class TestEveryDatabase:
     def test_bad_files(self, tmp_path, make, content):
         url = f"{'sqlite' if make is make_sqlite else 'duckdb'}:///{tmp_path / 'r.db'}"
         if make is make_duckdb:
-            pytest.importorskip("duckdb_engine")
+            pytest.importorskip("duckdb")
         if content is not None:
             (tmp_path / "r.db").write_bytes(content)
         refused(url, "no file" if content is None else "the query cannot be answered", query=QUERY)
         assert content is not None or not list(tmp_path.iterdir())
+
+
+class TestDuckdb:
+    pytestmark = pytest.mark.skipif(not find_spec("duckdb"), reason="no duckdb")
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "BX.csv").write_text("who;what;stars\n1;2;0\n1;3;8\n2;3;9\n")
+
+    @pytest.mark.parametrize("name", ["'BX.csv'", "read_csv('BX.csv', delim = ';')", "'BX.parquet'"])
+    def test_the_recipe_of_a_row_filter(self, tmp_path, name):
+        pl.read_csv("BX.csv", separator=";").write_parquet("BX.parquet")
+        query = f"select who as user, what as item, stars as rating from {name} where stars > 0;"
+        ratings = read("duckdb:///:memory:", query=query)
+        assert ratings.fingerprint == Ratings.from_arrays([1, 2], [3, 3], [8, 9]).fingerprint
+        assert ratings.source == "duckdb:///:memory:"
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "select 1 as user, 2 as item, 3 as rating; copy (select 1) to 'x.csv'",
+            "select * from query('copy (select 1) to ''x.csv'' ')",
+            "select * from enable_logging(storage = 'file', storage_path = 'logs')",
+            "select 1 as user, 2 as item, 3 as rating; set threads = 1",
+            "from 'BX.csv'; export database 'x'",
+            "with x as (select 1) insert into t select * from x",
+        ],
+    )
+    def test_nothing_is_written(self, tmp_path, query):
+        refused("duckdb:///:memory:", "must be one select that writes nothing|cannot be answered", query=query)
+        assert [path.name for path in tmp_path.iterdir()] == ["BX.csv"]
+
+    @pytest.mark.integration
+    def test_nothing_is_said_but_the_answer(self, tmp_path):
+        query = "select who as user, what as item, stars as rating from 'BX.csv' where stars > 0"
+        command = [sys.executable, "-m", "hyvae", "data", "describe", "duckdb:///:memory:", "--query", query, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        assert json.loads(done.stdout)["ratings"] == 2
+
+
+class TestOneSelect:
+    """What holds for databases that this machine has not."""
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "select 1;",
+            "select 1 ; ; \n",
+            "select ';' from t -- ; drop\n",
+            "select 'it''s; into' /* ; */ as \";\", `into;` from t",
+            "select $$ ; $$, $a$ ; $$ ; $a$",
+            "select points_into from t",
+        ],
+    )
+    def test_one(self, query):
+        database._require_one_select(query, "x")
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "select 1; commit; drop table t",
+            "select 'a';drop table t",
+            "select 'a\\'; drop table t; -- '",
+            "select * into t from s",
+            "select 1 into outfile '/tmp/x'",
+            "with x as (select 1) insert INTO t select * from x",
+        ],
+    )
+    def test_more(self, query):
+        with pytest.raises(DataError, match="must be one select that writes nothing"):
+            database._require_one_select(query, "x")
 
 
 class TestSqlite:
@@ -304,7 +385,7 @@ class TestWebAddresses:
         path = tmp_path / "a.csv"
         path.write_text("user,item,rating\n1,2,3\n")
         asked = []
-        monkeypatch.setattr("hyvae.data.readers.fetch_url", lambda url: asked.append(url) or path)
+        monkeypatch.setattr("hyvae.data.readers.fetch_url", lambda url, **_: asked.append(url) or path)
         for url in ("https://host/a.csv", "http://host/a.csv"):
             assert read(url, scale=(1, 5)).fingerprint == Ratings.from_arrays([1], [2], [3]).fingerprint
         assert asked == ["https://host/a.csv", "http://host/a.csv"]

@@ -1,5 +1,6 @@
 """Downloads, against a server on this machine that misbehaves on demand."""
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -312,6 +313,33 @@ class TestFailures:
     def test_an_answer_that_is_no_http(self, tiny, server, cache):
         server.answers = [give(GOOD, length="many")]
         refused("the download failed .an answer that is not understood")
+        assert content(cache) == []
+
+    @pytest.mark.parametrize("told", [True, False])
+    def test_an_answer_without_an_end(self, server, cache, told):
+        sent = []
+
+        def endless(handler):
+            handler.send_response(200)
+            if told:
+                handler.send_header("Content-Length", str(1 << 50))
+            handler.end_headers()
+            with contextlib.suppress(OSError):  # whom it is sent to hangs up
+                while len(sent) < 1000:
+                    sent.append(handler.wfile.write(bytes(1 << 16)))
+
+        server.answers = [endless]
+        with pytest.raises(DataError, match=r"endless\.csv: holds more than 1 MiB; if you trust it") as caught:
+            fetch_url(f"{server.url}/endless.csv", max_size=1 << 20)
+        assert "\n" not in str(caught.value)
+        assert len(server.requests) == 1
+        assert len(sent) < 1000
+        assert content(cache) == []
+
+    def test_an_answer_that_unpacks_on_arrival(self, server, cache):
+        server.answers = [give(gzip.compress(bytes(1 << 24)), Content_Encoding="gzip")]
+        with pytest.raises(DataError, match="holds more than 1 MiB"):
+            fetch_url(f"{server.url}/bomb.csv", max_size=1 << 20)
         assert content(cache) == []
 
     def test_a_file_in_the_place_of_the_cache(self, tiny, server, cache):

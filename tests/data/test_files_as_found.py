@@ -385,6 +385,7 @@ def test_sentinels_are_noticed_and_left_out(put, case):
         spread(**{"1": 9, "3": 2, "20": 1, "273": 1}),  # hours of play
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*as plays or hours do:hyvae.errors.DataWarning")  # which is another notice
 def test_scales_without_a_sentinel_are_not_noticed(put, content):
     assert read(put(content)).unrated is None
 

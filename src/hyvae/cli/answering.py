@@ -86,12 +86,14 @@ def _unseen(ratings: Ratings, recommender: Recommender, run: Run) -> Ratings:
     return ratings.take(~np.isin(key, known))
 
 
+@options.reads_source
 def predict(
     run: options.RunFolder,
-    pairs: Annotated[Path, typer.Argument(help="CSV or TSV with a column of user ids and one of item ids.")],
+    pairs: Annotated[
+        str, typer.Argument(help="Any source of ratings; columns of user and item ids are enough. '-': standard input.")
+    ],
+    reading: options.Reading,
     out: Annotated[Path, typer.Option(help="File to write: .csv or .parquet; -: CSV to standard output.")],
-    user_column: options.UserColumn = None,
-    item_column: options.ItemColumn = None,
     coverage: Annotated[float, typer.Option(help="Share of ratings that the intervals are to hold.")] = 0.9,
     for_spreadsheets: options.ForSpreadsheets = False,
     json: options.Json = False,
@@ -103,12 +105,12 @@ def predict(
         hyvae predict run pairs.csv --out predictions.csv
 
         hyvae predict run pairs.csv --out predictions.parquet --coverage 0.8
+
+        zcat pairs.jsonl.gz | hyvae predict run - --out predictions.csv
     """
     require_table(out)
     recommender = Recommender.load(run)
-    users, items = read_pairs(
-        pairs, recommender.history.users, recommender.history.items, user=user_column, item=item_column
-    )
+    users, items = read_pairs(pairs, recommender.history.users, recommender.history.items, **reading.arguments())
     predictions = recommender.predict_table(users, items, coverage=coverage)
     formulas = write_table([predictions], out, for_spreadsheets=for_spreadsheets)
     fallbacks = int((predictions["fallback"] != "").sum())

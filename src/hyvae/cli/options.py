@@ -23,7 +23,7 @@ Source = Annotated[
     str,
     typer.Argument(
         help="A data set by name (see 'hyvae data list'), a file or folder (CSV, TSV, Parquet, Arrow, JSON lines, "
-        "MovieLens, .inter, .libfm, .npz, .mat; docs/data.md), a URL, or a database with --query."
+        "MovieLens, and more: docs/data.md), a URL, a database with --query, or '-' for standard input."
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder that 'hyvae train' wrote.")]
@@ -31,8 +31,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 Seed = Annotated[int, typer.Option(help="Seed of the training; the split has its own.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores that it may use.")]
 Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.")]
-UserColumn = Annotated[str | None, typer.Option("--user-column", help="Column of user ids; default: guessed.")]
-ItemColumn = Annotated[str | None, typer.Option("--item-column", help="Column of item ids; default: guessed.")]
+
+
+_PANEL = "How to read the source (default: guessed)"
 
 ForSpreadsheets = Annotated[
     bool,
@@ -43,7 +44,7 @@ ForSpreadsheets = Annotated[
 
 
 def _reading(names: str, explanation: str) -> Any:
-    return typer.Option(*names.split(), help=explanation, rich_help_panel="How to read the source (default: guessed)")
+    return typer.Option(*names.split(), help=explanation, rich_help_panel=_PANEL)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,16 @@ class Reading:
     on_bad_rows: Annotated[
         str, _reading("--on-bad-rows", "Rows that cannot be used: error, or skip (counts and lists them).")
     ] = "error"
+    max_size: Annotated[
+        str | None, _reading("--max-size", "Most bytes to download or unpack, as 500M or 64G; else 8G (docs/data.md).")
+    ] = None
 
+    decimal: Annotated[str, _reading("--decimal", "Decimal mark of the ratings in a text: '.' or ','.")] = "."
+    skip_lines: Annotated[
+        int, typer.Option("--skip-lines", min=0, help="Lines of a text before its table.", rich_help_panel=_PANEL)
+    ] = 0
+    wide: Annotated[bool, _reading("--wide", "A matrix: a row is a user, a column an item.")] = False
+    titles: Annotated[str | None, _reading("--titles", "A text file with item ids and their titles.")] = None
     quote: Annotated[str | None, _reading("--quote", "Around fields of a text; '' if quotes are plain.")] = None
     time_unit: Annotated[str | None, _reading("--time-unit", "Of times: s, ms, us, ns, yyyymmdd, year or excel.")] = (
         None
@@ -80,7 +90,14 @@ class Reading:
 
     def read(self, source: str, *, told: bool = True) -> Ratings:
         """Read a source, and tell what was taken for what, unless the caller does (`told` is false)."""
-        options: dict[str, Any] = {
+        ratings = Ratings.read(source, **self.arguments())
+        if told and ratings.layout is not None and source not in DATASETS:
+            stdout.print(f"read {ratings.layout}", markup=False, highlight=False, soft_wrap=True)
+        return ratings
+
+    def arguments(self) -> dict[str, Any]:
+        """The options as `hyvae.data.read` takes them."""
+        return {
             "user": self.user_column,
             "item": self.item_column,
             "rating": self.rating_column,
@@ -97,11 +114,12 @@ class Reading:
             "time_unit": self.time_unit,
             "time_format": self.time_format,
             "not_rated": tuple(self.not_rated or ()),
+            "max_size": self.max_size,
+            "decimal": self.decimal,
+            "skip_lines": self.skip_lines,
+            "wide": self.wide,
+            "titles": self.titles,
         }
-        ratings = Ratings.read(source, **options)
-        if told and ratings.layout is not None and source not in DATASETS:
-            stdout.print(f"read {ratings.layout}", markup=False, highlight=False, soft_wrap=True)
-        return ratings
 
 
 def reads_source(command: Callable[..., None]) -> Callable[..., None]:

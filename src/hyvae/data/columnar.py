@@ -1,4 +1,4 @@
-"""Parquet (a file, or a folder of parts), Arrow IPC (Feather) and JSON lines.
+"""Parquet (a file, or a folder of parts) and Arrow IPC (Feather).
 
 Parquet and Arrow files are decoded by pyarrow where it is installed, else by Polars. Both take what is whole; but a few
 damaged files stop the whole process inside Polars, which pyarrow refuses as it should.
@@ -6,13 +6,11 @@ damaged files stop the whole process inside Polars, which pyarrow refuses as it 
 
 from __future__ import annotations
 
-import io
-import json
-import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -22,9 +20,8 @@ import polars as pl
 
 from hyvae.data.bad_rows import Place
 from hyvae.data.columns import Columns, ReadOptions, choose_columns
-from hyvae.data.compressed import read_bytes
+from hyvae.data.limits import require_regular, require_size, size_limit
 from hyvae.data.tables import ratings_from_frame
-from hyvae.data.values import ValueTable
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings
 
@@ -32,9 +29,9 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 _ARROW_FILE = b"ARROW1"
 # how Hive, and all that write as it does, call the folder of rows without a key
 _NO_KEY = "__HIVE_DEFAULT_PARTITION__"
-_SAMPLE_LINES = 100
-_BATCH = 1 << 16
 _MOST_REASON = 200
+# bytes of a number in memory
+_CELL = 8
 
 
 def read_parquet(path: Path, options: ReadOptions) -> Ratings:
@@ -48,7 +45,7 @@ def read_arrow(path: Path, options: ReadOptions) -> Ratings:
 
 
 Names = Callable[[Path], Sequence[str]]
-Load = Callable[[Path, list[str]], pl.DataFrame]
+Load = Callable[[Path, list[str], int | None], pl.DataFrame]
 
 
 def _read_table(path: Path, options: ReadOptions, kind: str, names: Names, load: Load) -> Ratings:
@@ -56,7 +53,7 @@ def _read_table(path: Path, options: ReadOptions, kind: str, names: Names, load:
         found = names(path)
     columns = choose_columns(_unique(found, str(path)), options, str(path))
     with _whole(path, kind):
-        frame = load(path, list(columns.named().values()))
+        frame = load(path, list(columns.named().values()), options.max_size)
     return ratings_from_frame(frame, columns, options, source=str(path))
 
 
@@ -68,6 +65,8 @@ def _whole(path: Path, kind: str) -> Iterator[None]:
             raise DataError(f"{path}: the file is empty; write or fetch it again")
     try:
         yield
+    except DataError:
+        raise
     # no family holds all that the decoders raise for damaged files, and a panic of Rust is no Exception at all
     except (Exception, pl.exceptions.PanicException) as error:
         reason = " ".join(str(error).split())[:_MOST_REASON]
@@ -123,14 +122,14 @@ def parquet_size(path: Path) -> TableSize:
 
 
 def parquet_table(path: Path) -> pl.DataFrame:
-    """A whole Parquet file, by pyarrow where it is installed.
+    """A whole Parquet file of a run, whose size is checked before, by pyarrow where it is installed.
 
     Raises
     ------
     Exception
         Of many kinds: it is damaged.
     """
-    return _parquet_columns(path, list(_parquet_names(path)))
+    return _parquet_columns(path, list(_parquet_names(path)), sys.maxsize)
 
 
 def _parquet_names(path: Path) -> Sequence[str]:
@@ -142,21 +141,67 @@ def _parquet_names(path: Path) -> Sequence[str]:
     return pa.parquet.read_schema(path).names
 
 
-def _parquet_columns(path: Path, names: list[str]) -> pl.DataFrame:
+def _parquet_columns(path: Path, names: list[str], max_size: int | None) -> pl.DataFrame:
+    limit, source = size_limit(max_size, path.stat().st_size), str(path)
     pa = _pyarrow()
     if pa is None:
         with path.open("rb") as file:
+            n_rows = pl.scan_parquet(file).select(pl.len()).collect().item()
+        require_size(_CELL * n_rows * len(names), limit, source)
+        with path.open("rb") as file:
             return pl.read_parquet(file, columns=names).select(names)
     with pa.parquet.ParquetFile(path) as stored:
-        return _from_arrow(stored.read(columns=names), names)
+        told = stored.metadata
+        require_size(_CELL * told.num_rows * len(names), limit, source)
+        chunks = [
+            group.column(column)
+            for group in map(told.row_group, range(told.num_row_groups))
+            for column in range(group.num_columns)
+        ]
+        used = [chunk for chunk in chunks if chunk.path_in_schema in names]
+        require_size(sum(chunk.total_uncompressed_size for chunk in used), limit, source)
+        texts = [name for name in names if _is_text(stored.schema_arrow.field(name).type)]
+    # one long text in a dictionary may stand for millions of rows: it is counted before it is repeated
+    with pa.parquet.ParquetFile(path, read_dictionary=texts) as stored:
+        return _from_arrow(stored.read(columns=names), names, limit, source)
 
 
-def _from_arrow(table: Any, names: list[str]) -> pl.DataFrame:
+def _is_plain_dictionary(dtype: Any) -> bool:
+    from pyarrow import types
+
+    # pyarrow cannot spread out views, which Polars writes; Polars itself takes them for categories
+    return types.is_dictionary(dtype) and not types.is_string_view(dtype.value_type)
+
+
+def _is_text(dtype: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype)
+
+
+def _spread_out(table: Any) -> int:
+    """Bytes of a table once the rows repeat what its dictionaries hold."""
+    from pyarrow import compute, types
+
+    total = 0
+    for column in table.columns:
+        for chunk in column.chunks:
+            if types.is_dictionary(chunk.type) and _is_text(chunk.type.value_type):
+                texts = chunk.dictionary.cast("large_string")
+                lengths = compute.binary_length(texts).take(chunk.indices)
+                total += compute.sum(lengths).as_py() or 0
+            else:
+                total += chunk.nbytes
+    return total
+
+
+def _from_arrow(table: Any, names: list[str], limit: int, source: str) -> pl.DataFrame:
     pa = _pyarrow()
     # what is damaged but decodes (text that is not UTF-8, offsets that lead outside) must not get any further
     table.validate(full=True)
+    require_size(_spread_out(table), limit, source)
     plain = [
-        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        column.cast(column.type.value_type) if _is_plain_dictionary(column.type) else column
         for column in map(table.column, names)
     ]
     frame = pl.from_arrow(pa.table(plain, names=names))
@@ -180,7 +225,7 @@ def read_parquet_folder(path: Path, options: ReadOptions) -> Ratings | None:
     keys = _keys(parts[0], path)
     names = [*_unique(found, str(parts[0])), *(key for key in keys if key not in found)]
     columns = choose_columns(names, options, str(path))
-    frames = [_read_part(part, path, columns) for part in parts]
+    frames = [_read_part(part, path, columns, options.max_size) for part in parts]
     for part, frame in zip(parts, frames, strict=True):
         for name, dtype in frame.schema.items():
             if dtype != frames[0].schema[name]:
@@ -206,6 +251,7 @@ def _parts(folder: Path) -> Iterator[Path]:
             if "=" in entry.name:
                 yield from _parts(entry)
         elif entry.suffix.lower() in PARQUET_ENDINGS:
+            require_regular(entry)
             yield entry
 
 
@@ -215,7 +261,7 @@ def _keys(part: Path, folder: Path) -> dict[str, str | None]:
     return {unquote(key): None if value == _NO_KEY else unquote(value) for key, _, value in pairs}
 
 
-def _read_part(part: Path, folder: Path, columns: Columns) -> pl.DataFrame:
+def _read_part(part: Path, folder: Path, columns: Columns, max_size: int | None) -> pl.DataFrame:
     """The columns in use, with types that do not hang on what a part happens to hold."""
     keys = _keys(part, folder)
     wanted = list(columns.named().values())
@@ -228,15 +274,9 @@ def _read_part(part: Path, folder: Path, columns: Columns) -> pl.DataFrame:
         )
     stored = [name for name in wanted if name in found]
     with _whole(part, "Parquet"):
-        frame = _parquet_columns(part, stored) if stored else _rows_without_columns(part)
+        frame = _parquet_columns(part, stored or [found[0]], max_size)
     frame = frame.with_columns(pl.lit(keys[name], dtype=pl.String).alias(name) for name in wanted if name not in stored)
     return frame.select(_common_type(frame[name], rating=name == columns.rating) for name in wanted)
-
-
-def _rows_without_columns(part: Path) -> pl.DataFrame:
-    """As many rows as the part has, where its folders tell all columns."""
-    first = _parquet_names(part)[0]
-    return _parquet_columns(part, [first])
 
 
 def _common_type(column: pl.Series, *, rating: bool) -> pl.Series:
@@ -285,120 +325,27 @@ def _arrow_names(path: Path) -> Sequence[str]:
         return _open_arrow(path)(stored).schema.names
 
 
-def _arrow_columns(path: Path, names: list[str]) -> pl.DataFrame:
+def _arrow_columns(path: Path, names: list[str], max_size: int | None) -> pl.DataFrame:
     pa = _pyarrow()
     if pa is None:
         read = pl.read_ipc if _is_arrow_file(path) else pl.read_ipc_stream
         with path.open("rb") as file:
             return read(file, columns=names).select(names)
+    limit = size_limit(max_size, path.stat().st_size)
     places = {name: place for place, name in enumerate(_arrow_names(path))}
     chosen = pa.ipc.IpcReadOptions(included_fields=sorted(places[name] for name in names))
     with pa.OSFile(str(path)) as stored:
-        return _from_arrow(_open_arrow(path)(stored, options=chosen).read_all(), names)
+        reader = _open_arrow(path)(stored, options=chosen)
+        n_batches = getattr(reader, "num_record_batches", None)
+        batches, total = [], 0
+        for batch in reader if n_batches is None else map(reader.get_batch, range(n_batches)):
+            total += batch.nbytes
+            require_size(total, limit, str(path))
+            batches.append(batch)
+        table = pa.Table.from_batches(batches, schema=None if batches else reader.schema)
+        return _from_arrow(table, names, limit, str(path))
 
 
 def _open_arrow(path: Path) -> Callable[..., Any]:
     pa = _pyarrow()
     return pa.ipc.open_file if _is_arrow_file(path) else pa.ipc.open_stream
-
-
-# -- JSON lines --------------------------------------------------------------------------------------------------
-
-
-def read_json_lines(path: Path, options: ReadOptions) -> Ratings:
-    """Read a text with one JSON object a line, compressed or not.
-
-    Clean text is read by Polars. Whatever is unusual is read once more line by line, which is slower and knows what is
-    wrong where.
-    """
-    data, source = read_bytes(path).removeprefix(b"\xef\xbb\xbf"), str(path)
-    samples = [_parsed(line)[0] for _, line in islice(_lines(data), _SAMPLE_LINES)]
-    if not samples:
-        raise DataError(f"{source}: the file is empty; give one JSON object a line, with at least one rating")
-    objects = [sample for sample in samples if sample is not None]
-    if not objects:
-        number, line = next(_lines(data))
-        raise DataError(f"{source}, line {number}: {_parsed(line)[1]}")
-    names = list(dict.fromkeys(name for sample in objects for name in sample))
-    columns = choose_columns(names, options, source)
-
-    @cache
-    def lines() -> list[int]:
-        return [number for number, _ in _lines(data)]
-
-    def place(row: int) -> str:
-        return f"line {lines()[row - 1]}"
-
-    frame = _read_json_typed(data, columns, objects)
-    if frame is not None:
-        return ratings_from_frame(frame, columns, options, source=source, place=place)
-    table = _read_json_values(data, columns)
-    return ratings_from_frame(table.frame(), columns, options, source=source, place=place, bad=table.bad_rows())
-
-
-def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each line that is not blank."""
-    return ((number, line) for number, line in enumerate(io.BytesIO(data), start=1) if line.strip())
-
-
-def _parsed(line: bytes) -> tuple[dict[str, Any] | None, str]:
-    """The object of a line, or what is wrong with it."""
-    try:
-        value = json.loads(line.decode())
-    except UnicodeDecodeError:
-        return None, "not UTF-8 text; save the file as UTF-8"
-    except json.JSONDecodeError as error:
-        return None, f"not JSON ({error.msg} at character {error.pos + 1}); write one whole object a line"
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        return None, f"not JSON that can be read ({' '.join(str(error).split())[:_MOST_REASON]}); mend the line"
-    if not isinstance(value, dict):
-        return None, 'holds no JSON object; write one object a line, such as {"user": 1, "item": 2, "rating": 5}'
-    return value, ""
-
-
-def _read_json_typed(data: bytes, columns: Columns, samples: list[dict[str, Any]]) -> pl.DataFrame | None:
-    """The columns in use; None unless the text is clean throughout."""
-    schema: dict[str, type[pl.DataType]] = {}
-    for role, name in columns.named().items():
-        kinds = {type(sample[name]) for sample in samples if sample.get(name) is not None}
-        if role == "rating":
-            schema[name] = pl.Float64
-        elif role == "title":
-            schema[name] = pl.String
-        elif kinds in ({int}, {str}):
-            schema[name] = pl.Int64 if kinds == {int} else pl.String
-        else:
-            return None
-        if schema[name] == pl.String and _not_text_in_json(data, name):
-            return None
-    if _LONE_SURROGATE.search(data):  # which Polars takes for another character
-        return None
-    try:
-        return pl.read_ndjson(data, schema=schema)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        return None
-
-
-_LONE_SURROGATE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
-)
-
-
-def _not_text_in_json(data: bytes, name: str) -> bool:
-    """Whether a value of this key may be no text, which Polars would make text on the quiet.
-
-    The same key deeper in an object only costs the faster reading.
-    """
-    key = b"|".join({re.escape(json.dumps(name, ensure_ascii=ascii_only).encode()) for ascii_only in (True, False)})
-    return re.search(b"(?:" + key + rb')[ \t\r]*:[ \t\r]*[^"n \t\r]', data) is not None
-
-
-def _read_json_values(data: bytes, columns: Columns) -> ValueTable:
-    table, names = ValueTable(columns), list(columns.named().values())
-    lines = _lines(data)
-    while batch := [_parsed(line) for _, line in islice(lines, _BATCH)]:
-        table.add(
-            {name: [None if value is None else value.get(name) for value, _ in batch] for name in names},
-            {row: reason for row, (value, reason) in enumerate(batch) if value is None},
-        )
-    return table

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any, Literal
 
+from hyvae.data.limits import parse_size
 from hyvae.errors import ConfigError, DataError
 from hyvae.ratings import Duplicates
 from hyvae.wording import say
@@ -79,6 +81,18 @@ class ReadOptions:
         Of times that are dates, as in ``datetime.strptime``.
     not_rated : tuple of float or str
         Values of the rating column that stand for *not rated*; '' is an empty field. One value may be given alone.
+    max_size : int or None
+        Bytes that are read at most, once unpacked; see `hyvae.data.limits`.
+    decimal : ``.`` or ``,``
+        The mark in the ratings of a text.
+    skip_lines : int
+        Lines of a text before its header or first row.
+    wide : bool
+        A row is a user and a column an item.
+    titles : path or None
+        A text with a column of items and one of their titles.
+    finish : callable or None
+        What is made of the table, with the parameters of `ratings_from_frame`; None for ratings.
     """
 
     user: str | None = None
@@ -97,9 +111,17 @@ class ReadOptions:
     time_unit: str | None = None
     time_format: str | None = None
     not_rated: tuple[float | str, ...] = ()
+    max_size: int | None = None
+    decimal: str = "."
+    skip_lines: int = 0
+    wide: bool = False
+    titles: str | PathLike[str] | None = None
+    finish: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "not_rated", _sentinels(self.not_rated))
+        if self.max_size is not None:
+            object.__setattr__(self, "max_size", parse_size(self.max_size))
         if self.time_unit is not None and self.time_unit not in TIME_UNITS:
             asked = say(f"time_unit={self.time_unit!r}", f"--time-unit {self.time_unit}")
             raise ConfigError(f"{asked}: there are {', '.join(TIME_UNITS)}")
@@ -109,6 +131,7 @@ class ReadOptions:
         for name, value, choices in (
             ("on_duplicates", self.on_duplicates, ("error", "last", "mean")),
             ("on_bad_rows", self.on_bad_rows, ("error", "skip")),
+            ("decimal", self.decimal, (".", ",")),
         ):
             if value not in choices:
                 raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
@@ -142,7 +165,7 @@ class Columns:
 
     def named(self) -> dict[str, str]:
         """Column name of each role that has one."""
-        return {role: name for role, name in vars(self).items() if name is not None}
+        return {role: name for role, name in vars(self).items() if name}
 
     def fields(self) -> dict[str, Any]:
         """Column name of each role, None where it has none."""
@@ -167,19 +190,24 @@ def choose_columns(
         A column that is not there; no column for users, items or ratings, or several.
     """
     given = {role: getattr(options, role) for role in COMMON_NAMES}
+    if options.titles is not None:  # `title` names a column of that file
+        given["title"] = ""
     free = [name for name in names if name not in given.values()]
     if named:
-        guessed = {role: _clear(free, role, source) for role, name in given.items() if name is None}
+        asked = COMMON_NAMES if options.finish is None else ("user", "item")
+        guessed: dict[str, str | None] = {role: _clear(free, role, source) for role in asked if given[role] is None}
     else:
-        guessed = {role: name for role, name in _by_order(names).items() if name in free}
+        unnamed = _by_order(names, fewest=3 if options.finish is None else 2)
+        guessed = {role: name for role, name in unnamed.items() if name in free}
     chosen = {role: guessed.get(role) if name is None else name or None for role, name in given.items()}
-    missing = [role for role in _MUST_BE_CLEAR if chosen[role] is None]
+    needed = _MUST_BE_CLEAR if options.finish is None else ("user", "item")
+    missing = [role for role in needed if chosen[role] is None]
     if missing:
         raise DataError(f"{source}: {_no_column(missing, names, named, separator)}")
     columns = Columns(
         user=chosen["user"] or "",
         item=chosen["item"] or "",
-        rating=chosen["rating"] or "",
+        rating=chosen["rating"] or "",  # which only what is not made ratings may lack
         timestamp=chosen["timestamp"],
         title=chosen["title"],
     )
@@ -226,9 +254,9 @@ def _listing(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:_MOST_NAMED])) + more
 
 
-def _by_order(names: Sequence[str]) -> dict[str, str]:
+def _by_order(names: Sequence[str], fewest: int) -> dict[str, str]:
     """Roles of unnamed columns, where there are as many as triplets have, with or without a time."""
-    return dict(zip(UNNAMED_ORDER, names, strict=False)) if len(names) in (3, 4) else {}
+    return dict(zip(UNNAMED_ORDER, names, strict=False)) if fewest <= len(names) <= 4 else {}
 
 
 def require_columns(names: Sequence[str], columns: Columns, source: str) -> None:

@@ -1,10 +1,15 @@
-"""The answer to an SQL query, from any database that SQLAlchemy speaks to. Nothing is ever written."""
+"""The answer to an SQL query, from DuckDB or any database that SQLAlchemy speaks to. Nothing is ever written.
+
+A query is one statement that selects. Beyond that each database is opened so that it refuses to write: SQLite with
+`query_only`, PostgreSQL in a read-only transaction, DuckDB read-only and with a locked configuration. What others
+change is rolled back.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 
 _BATCH = 1 << 16
 _MOST_REASON = 300
+# what is no SQL of its own: literals, quoted names, comments
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 _SELECT = re.compile(
     r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?:select|with|values|table|from)\b", re.IGNORECASE | re.DOTALL
 )
@@ -26,7 +33,6 @@ _SELECT = re.compile(
 _OF_ONE_FILE = ("sqlite", "duckdb")
 # what brings the names of databases that SQLAlchemy does not know by itself
 _DIALECT_PACKAGES = {
-    "duckdb": "duckdb-engine",
     "snowflake": "snowflake-sqlalchemy",
     "bigquery": "sqlalchemy-bigquery",
     "redshift": "sqlalchemy-redshift",
@@ -67,6 +73,9 @@ def read_database(address: str, options: ReadOptions) -> Ratings:
             f"{source}: the query must begin with select (or with), for hyvae only reads; mend query (--query)"
         )
     _require_file(url, source)
+    if url.get_backend_name() == "duckdb":
+        return _read_duckdb(url, options.query, source, options)
+    _require_one_select(options.query, source)
     with _one_line(url, source):
         engine = _engine(url)
     try:
@@ -84,13 +93,47 @@ def _read_answer(connection: Connection, query: str, source: str, options: ReadO
     connection = connection.execution_options(**settings)
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("pragma query_only = on")
-    if connection.dialect.name == "duckdb":
-        # it would draw on standard output, into the JSON of --json
-        connection.exec_driver_sql("set enable_progress_bar = false")
     answer: CursorResult[Any] = connection.exec_driver_sql(query)
     if not answer.returns_rows:
         raise DataError(f"{source}: the query answers no rows at all; give a select (--query)")
-    names = list(answer.keys())
+    return _ratings(list(answer.keys()), answer.partitions(_BATCH), source, options)
+
+
+def _read_duckdb(url: URL, query: str, source: str, options: ReadOptions) -> Ratings:
+    """Read by DuckDB's own driver: through SQLAlchemy it ends each process with 42 lines about leaks."""
+    with _one_line(url, source):
+        import duckdb
+
+        file = _file_of(url)
+        config: dict[str, Any] = {"autoinstall_known_extensions": "false", **url.query}
+        connection = duckdb.connect(file or url.database or ":memory:", read_only=file is not None, config=config)
+        with connection:
+            # it would draw on standard output, into the JSON of --json
+            connection.execute("set enable_progress_bar = false")
+            # a select can set options too, such as the file of a log
+            connection.execute("set lock_configuration = true")
+            statements = connection.extract_statements(query)
+            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+                raise _not_one_select(source)
+            connection.execute("begin transaction read only")
+            answer = connection.execute(statements[0])
+            batches = iter(lambda: answer.fetchmany(_BATCH), [])
+            return _ratings([column[0] for column in answer.description or ()], batches, source, options)
+
+
+def _require_one_select(query: str, source: str) -> None:
+    plain = _QUOTED.sub(" ", query)
+    if ";" in plain.rstrip("; \t\r\n") or re.search(r"\binto\b", plain, re.IGNORECASE):
+        raise _not_one_select(source)
+
+
+def _not_one_select(source: str) -> DataError:
+    return DataError(
+        f"{source}: the query must be one select that writes nothing, for hyvae only reads; mend query (--query)"
+    )
+
+
+def _ratings(names: Sequence[str], batches: Iterable[Sequence[Any]], source: str, options: ReadOptions) -> Ratings:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(
@@ -99,7 +142,7 @@ def _read_answer(connection: Connection, query: str, source: str, options: ReadO
     columns = choose_columns(names, options, source)
     places = {name: names.index(name) for name in columns.named().values()}
     table = ValueTable(columns)
-    for rows in answer.partitions(_BATCH):
+    for rows in batches:
         table.add({name: [row[place] for row in rows] for name, place in places.items()})
     return ratings_from_frame(table.frame(), columns, options, source=source, bad=table.bad_rows())
 
@@ -126,7 +169,7 @@ def _scheme(address: str) -> str:
 
 def _public(url: URL) -> str:
     """The URL without its password, and without its options, which may hold one."""
-    return " ".join(url.set(query={}).render_as_string(hide_password=True).split())
+    return " ".join(url.set(query={}).render_as_string(hide_password=True).split()).replace("%3Amemory%3A", ":memory:")
 
 
 def _file_of(url: URL) -> str | None:
@@ -152,8 +195,7 @@ def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite" and (url.database or "").startswith("file:"):
         # else SQLite would make the file
         url = url.update_query_dict({"mode": "ro", "uri": "true"})
-    read_only = {"read_only": True} if url.get_backend_name() == "duckdb" and _file_of(url) else {}
-    return create_engine(url, poolclass=NullPool, connect_args=read_only)
+    return create_engine(url, poolclass=NullPool)
 
 
 @contextmanager

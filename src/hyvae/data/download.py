@@ -20,6 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.exceptions import ReadTimeoutError
 
+from hyvae.data.limits import require_size, size_limit
 from hyvae.errors import DataError
 from hyvae.terminal import Stream, console
 
@@ -38,7 +39,14 @@ def cache_folder() -> Path:
 
 
 def fetch(
-    url: str, file: str, folder: Path, *, mend: str, checksum: str | None = None, progress: bool | None = None
+    url: str,
+    file: str,
+    folder: Path,
+    *,
+    mend: str,
+    checksum: str | None = None,
+    progress: bool | None = None,
+    max_size: int | None = None,
 ) -> Path:
     """Give the path of a file in the cache, downloaded if it is not there yet.
 
@@ -57,6 +65,8 @@ def fetch(
         is taken as it is.
     progress : bool, optional
         Show a progress bar on standard error. Default: only if that is a terminal.
+    max_size : int, optional
+        Bytes that are downloaded at most; see `hyvae.data.limits`.
 
     Raises
     ------
@@ -66,7 +76,10 @@ def fetch(
     path = folder / file
     if os.path.isfile(path):
         return path
-    with _quiet_pooch(), _Bar(file, Stream("stderr").isatty() if progress is None else progress) as bar:
+    with (
+        _quiet_pooch(),
+        _Bar(file, Stream("stderr").isatty() if progress is None else progress, size_limit(max_size)) as bar,
+    ):
         for wait in (*WAITS, None):
             try:
                 # pooch writes beside the place, verifies, and renames
@@ -88,14 +101,14 @@ def fetch(
     raise AssertionError("the last try returns or raises")
 
 
-def fetch_url(url: str, *, progress: bool | None = None) -> Path:
+def fetch_url(url: str, *, progress: bool | None = None, max_size: int | None = None) -> Path:
     """Download a file by its address, once; it keeps its name, in a folder of the cache that belongs to the address.
 
     Parameters
     ----------
     url : str
         ``http://`` or ``https://``, and a path that ends in the name of a file.
-    progress : bool, optional
+    progress, max_size
         As for `fetch`.
 
     Raises
@@ -113,7 +126,7 @@ def fetch_url(url: str, *, progress: bool | None = None) -> Path:
         raise DataError(f"{url}: not the address of a file; write http:// or https://, a host and the file's path")
     folder = cache_folder() / "urls" / hashlib.sha256(url.encode()).hexdigest()[:12]
     mend = f"try again, or get {without_secrets(url)} yourself and give its path"
-    return fetch(url, file, folder, mend=mend, progress=progress)
+    return fetch(url, file, folder, mend=mend, progress=progress, max_size=max_size)
 
 
 def without_secrets(url: str) -> str:
@@ -141,6 +154,7 @@ class _Downloader:
     """
 
     def __init__(self, bar: _Bar) -> None:
+        self._bar = bar
         self._http = pooch.HTTPDownloader(
             progressbar=bar,
             chunk_size=_CHUNK,
@@ -153,6 +167,7 @@ class _Downloader:
     def __call__(self, url: str, output_file: str, manager: Any) -> None:
         # made for the owner alone, as temporary files are; a cache may be shared
         os.chmod(output_file, 0o644)
+        self._bar.written = output_file
         try:
             self._http(url, output_file, manager)
         except requests.RequestException:
@@ -170,7 +185,7 @@ def _as_it_is(response: requests.Response, **_: Any) -> None:
 
 
 class _Bar:
-    """A progress bar with the four methods that pooch calls.
+    """A progress bar with the four methods that pooch calls, which ends a download that is too large.
 
     Parameters
     ----------
@@ -178,9 +193,12 @@ class _Bar:
         What is shown beside the bar.
     shown : bool
         Otherwise silent.
+    limit : int
+        Bytes that a download may have. `written` is the path of the file that grows.
     """
 
-    def __init__(self, file: str, shown: bool) -> None:
+    def __init__(self, file: str, shown: bool, limit: int) -> None:
+        self._file, self._limit, self.written = file, limit, ""
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -209,11 +227,14 @@ class _Bar:
     @total.setter
     def total(self, n_bytes: int) -> None:
         # pooch sets it at the start of each try
+        require_size(n_bytes, self._limit, self._file)
         self._progress.update(self._task, total=n_bytes or None, completed=0)
 
     def update(self, n_bytes: int) -> None:
-        """Move on."""
+        """Move on; what pooch counts is not exact."""
         self._progress.advance(self._task, n_bytes)
+        # what is written may be more than what arrived, where the server compresses
+        require_size(os.path.getsize(self.written), self._limit, self._file)
 
     def reset(self) -> None:
         """Go back to the start."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from scipy import sparse
 
 from hyvae.data.bad_rows import BadRows
 from hyvae.data.columns import ReadOptions
+from hyvae.data.limits import require_size, size_limit
 from hyvae.data.sentinels import not_rated_rows, warn_of_sentinel
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings, Vocabulary
@@ -33,7 +35,7 @@ def read_npz(path: Path, options: ReadOptions) -> Ratings:
     DataError
         Not such a file, damaged, or a rating that is not finite or off the scale.
     """
-    coo, source = _load(path), str(path)
+    coo, source = _load(path, options), str(path)
     rows, columns = coo.coords
     values = coo.data.astype(np.float64)
 
@@ -82,7 +84,8 @@ def read_npz(path: Path, options: ReadOptions) -> Ratings:
     return ratings
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, options: ReadOptions) -> Any:
+    _require_size(path, options)
     with path.open("rb") as file:
         try:
             with warnings.catch_warnings():
@@ -106,6 +109,15 @@ def _load(path: Path) -> Any:
     if matrix.format == "bsr":
         coo.eliminate_zeros()
     return coo
+
+
+def _require_size(path: Path, options: ReadOptions) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            n_bytes = sum(member.file_size for member in archive.infolist())
+    except zipfile.BadZipFile:
+        return  # which scipy tells better
+    require_size(n_bytes, size_limit(options.max_size, path.stat().st_size), str(path))
 
 
 def _require_sound(matrix: Any) -> None:

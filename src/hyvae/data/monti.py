@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from hyvae.data.columns import ReadOptions
+from hyvae.data.limits import require_size, size_limit
 from hyvae.data.sentinels import not_rated_rows
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings, Vocabulary
@@ -24,7 +25,7 @@ def read_monti(path: Path, options: ReadOptions) -> Ratings:
     neural networks, NIPS 2017.
     """
     # MATLAB writes column by column, so that HDF5 holds items × users
-    ratings, train, test = (array.T for array in _arrays(path))
+    ratings, train, test = (array.T for array in _arrays(path, options))
     overlap = int(((train != 0) & (test != 0)).sum())
     if overlap:
         raise DataError(f"{path}: {overlap} ratings are in Otraining and in Otest; keep each in one of them")
@@ -52,13 +53,15 @@ def read_monti(path: Path, options: ReadOptions) -> Ratings:
     )
 
 
-def _arrays(path: Path) -> list[np.ndarray]:
+def _arrays(path: Path, options: ReadOptions) -> list[np.ndarray]:
     expected = f"expected a MATLAB 7.3 (HDF5) file with the arrays {', '.join(_ARRAYS)} of one shape"
     try:
         with h5py.File(path) as file:
             missing = [name for name in _ARRAYS if not isinstance(file.get(name), h5py.Dataset)]
             if missing:
                 raise DataError(f"{path}: no array {', '.join(missing)}; {expected}")
+            limit = size_limit(options.max_size, path.stat().st_size)
+            require_size(sum(file[name].nbytes for name in _ARRAYS), limit, str(path))
             arrays = [file[name][()] for name in _ARRAYS]
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path}: not readable ({error}); {expected}") from error

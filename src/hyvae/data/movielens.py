@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -11,6 +13,8 @@ from pathlib import Path, PurePosixPath
 import polars as pl
 
 from hyvae.data.columns import Columns, ReadOptions
+from hyvae.data.compressed import DECOMPRESSORS, decompressed, read_bytes
+from hyvae.data.limits import require_size, size_limit
 from hyvae.data.tables import ratings_from_frame
 from hyvae.data.text import TextTable, find_layout, ratings_from_text, read_text
 from hyvae.errors import DataError
@@ -18,7 +22,10 @@ from hyvae.ratings import Ratings
 
 _KNOWN_CONTENT = "ratings.dat (with movies.dat), ratings.csv (with movies.csv) or u.data (with u.item)"
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, UnicodeDecodeError)
-_TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".dat", ".data")
+# beside the data in many a zip
+_NO_DATA = re.compile(r"__MACOSX|(?:^|/)\.|(?:readme|licen[cs]e|copying)[^/]*$|\.(?:md|pdf|html?)$", re.IGNORECASE)
+
+Member = Callable[[bytes, str, str, ReadOptions], Ratings]
 
 
 def read_dat(path: Path, options: ReadOptions) -> Ratings:
@@ -27,7 +34,7 @@ def read_dat(path: Path, options: ReadOptions) -> Ratings:
     beside = path.with_name(catalogue)
     if path.name not in LAYOUTS or not beside.is_file():
         return read_text(path, options)
-    return _ratings_with_catalogue(path.name, path.read_bytes(), beside.read_bytes(), str(path), options)
+    return _ratings_with_catalogue(path.name, *_contents(path, beside, options), str(path), options)
 
 
 def read_folder(path: Path, options: ReadOptions) -> Ratings | None:
@@ -35,19 +42,37 @@ def read_folder(path: Path, options: ReadOptions) -> Ratings | None:
     for name, (catalogue, _) in LAYOUTS.items():
         ratings, movies = path / name, path / catalogue
         if ratings.is_file():
-            listed = movies.read_bytes() if movies.is_file() else None
-            return _ratings_with_catalogue(name, ratings.read_bytes(), listed, str(ratings), options)
+            return _ratings_with_catalogue(name, *_contents(ratings, movies, options), str(ratings), options)
     return None
 
 
-def read_zip(path: Path, options: ReadOptions) -> Ratings:
-    """Read a MovieLens zip of any layout as it was downloaded, or one with a single text file. Nothing is unpacked."""
+def _contents(ratings: Path, catalogue: Path, options: ReadOptions) -> tuple[bytes, bytes | None]:
+    return (
+        read_bytes(ratings, options.max_size),
+        read_bytes(catalogue, options.max_size) if catalogue.is_file() else None,
+    )
+
+
+def read_zip(path: Path, options: ReadOptions, read_member: Member) -> Ratings:
+    """Read a MovieLens zip of any layout as it was downloaded, or one with a single file. Nothing is unpacked.
+
+    Parameters
+    ----------
+    read_member : callable
+        Reads the content of a single file: content, name, what messages call it, options.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            name, ratings, movies = _find_in_zip(archive, path)
+            name, ratings, movies = _find_in_zip(archive, path, options)
     except _ZIP_ERRORS as error:
         raise DataError(f"{path}: not a readable zip file ({error}); it may be cut short: fetch it again") from error
-    return _ratings_with_catalogue(PurePosixPath(name).name, ratings, movies, f"{path} ({name})", options)
+    file, source = PurePosixPath(name).name, f"{path} ({name})"
+    if file in LAYOUTS:
+        return _ratings_with_catalogue(file, ratings, movies, source, options)
+    if PurePosixPath(file).suffix.lower() in DECOMPRESSORS:
+        limit = size_limit(options.max_size, len(ratings))
+        ratings = decompressed(io.BytesIO(ratings), PurePosixPath(file).suffix.lower(), limit, source)
+    return read_member(ratings, file, source, options)
 
 
 def read_bundled() -> Ratings:
@@ -65,8 +90,15 @@ def read_bundled() -> Ratings:
     )
 
 
-def _find_in_zip(archive: zipfile.ZipFile, path: Path) -> tuple[str, bytes, bytes | None]:
+def _find_in_zip(archive: zipfile.ZipFile, path: Path, options: ReadOptions) -> tuple[str, bytes, bytes | None]:
     """Name and content of the ratings, and content of the catalogue beside them."""
+
+    def content(member: str) -> bytes:
+        info = archive.getinfo(member)
+        # the module gives no more bytes of a member than its directory says
+        require_size(info.file_size, size_limit(options.max_size, info.compress_size), f"{path} ({member})")
+        return archive.read(info)
+
     members = [member for member in archive.namelist() if not member.endswith("/")]
     for member in members:
         if member.startswith(("/", "\\")) or ".." in PurePosixPath(member.replace("\\", "/")).parts:
@@ -79,12 +111,12 @@ def _find_in_zip(archive: zipfile.ZipFile, path: Path) -> tuple[str, bytes, byte
         )
         if found:
             movies = str(PurePosixPath(found[0]).with_name(catalogue))
-            return found[0], archive.read(found[0]), archive.read(movies) if movies in members else None
-    texts = [member for member in members if member.lower().endswith(_TEXT_ENDINGS) and "__MACOSX" not in member]
-    if len(texts) == 1:
-        return texts[0], archive.read(texts[0]), None
+            return found[0], content(found[0]), content(movies) if movies in members else None
+    rest = [member for member in members if not _NO_DATA.search(member)]
+    if len(rest) == 1:
+        return rest[0], content(rest[0]), None
     raise DataError(
-        f"{path}: the zip holds no ratings known to hyvae; expected {_KNOWN_CONTENT}, or a single text file; "
+        f"{path}: the zip holds no ratings known to hyvae; expected {_KNOWN_CONTENT}, or a single file of data; "
         "unpack it and name the file"
     )
 

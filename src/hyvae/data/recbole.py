@@ -29,11 +29,19 @@ def read_inter(path: Path, options: ReadOptions) -> Ratings:
     ------
     DataError
     """
-    options = replace(options, separator=options.separator or "\t")
-    stem = path.name[: path.name.lower().rindex(ENDING)]
+    stem = path.name.lower().partition(ENDING)[0]
+    stem = path.name[: len(stem)]
     catalogue = path.with_name(f"{stem}.item")
     listed = _titles(catalogue, options) if options.title is None and catalogue.is_file() else None
-    return ratings_from_text(_without_types(read_bytes(path)), str(path), options, listed=listed)
+    return ratings_from_inter(read_bytes(path, options.max_size), str(path), options, listed=listed)
+
+
+def ratings_from_inter(
+    data: bytes, source: str, options: ReadOptions, *, listed: pl.DataFrame | None = None
+) -> Ratings:
+    """Read the text of a `.inter` file."""
+    options = replace(options, separator=options.separator or "\t")
+    return ratings_from_text(_without_types(data), source, options, listed=listed)
 
 
 def read_inter_folder(path: Path, options: ReadOptions) -> Ratings | None:
@@ -59,8 +67,8 @@ def _without_types(data: bytes) -> bytes:
 
 def _titles(path: Path, options: ReadOptions) -> pl.DataFrame | None:
     """Text columns item and title of a `.item` file; None if it has no titles."""
-    plain = ReadOptions(separator=options.separator, encoding=options.encoding)
-    text = TextTable(find_layout(_without_types(read_bytes(path)), str(path), plain), str(path))
+    plain = ReadOptions(separator=options.separator or "\t", encoding=options.encoding)
+    text = TextTable(find_layout(_without_types(read_bytes(path, options.max_size)), str(path), plain), str(path))
     item, title = (guess_column(text.frame.columns, role) for role in ("item", "title"))
     if item is None or title is None:
         return None

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from hyvae.data.bad_rows import BadRows, Place
 from hyvae.data.columns import BadRowsPolicy, Columns, ReadOptions, require_columns
+from hyvae.data.counts import warn_of_counts
 from hyvae.data.ids import alike, indexed, typed_ids, usable_ids
+from hyvae.data.item_titles import titles_of_items
 from hyvae.data.sentinels import not_rated_rows, warn_of_sentinel
 from hyvae.data.times import Times, read_times
 from hyvae.errors import DataError, warn
@@ -120,15 +122,22 @@ def ratings_from_frame(
     ------
     DataError
     """
+    if options.finish is not None:
+        return options.finish(frame, columns, options, source=source, place=place, bad=bad, text_ids=text_ids)
     if not frame.height:
         raise DataError(f"{source}: no ratings; give at least one row of user, item, rating")
     if options.scale is not None:
         checked_scale(options.scale, source)
     layout = layout or SourceLayout(**columns.fields())
+    if options.decimal == ",":
+        frame = frame.with_columns(_with_points(frame[columns.rating]))
     rows, times = _usable_rows(frame, columns, options, source, place, bad or BadRows(frame.height), text_ids)
     if times is not None:
         layout = replace(layout, time_unit=times.form)
-    if listed is None and rows.titles is not None:
+    if options.titles is not None:
+        listed = titles_of_items(options.titles, columns.item, rows.items, options)
+        layout = replace(layout, title=None, notes=(*layout.notes, f"titles from {options.titles}"))
+    elif listed is None and rows.titles is not None:
         listed, notes = _titles_of_rows(rows.items, rows.titles, guessed=options.title is None)
         layout = replace(layout, title=columns.title if listed is not None else None, notes=layout.notes + notes)
     (users, user_index), (items, item_index) = _indexed(rows, listed, source, text_ids)
@@ -168,6 +177,7 @@ def ratings_from_frame(
         warn(f"{source}: {remark}")
     if options.scale is None:  # a declared scale says what is a rating
         warn_of_sentinel(ratings.values, source)
+        warn_of_counts(ratings.values, source)
     return ratings
 
 
@@ -379,11 +389,20 @@ def _require_numbers(column: pl.Series, unrated: pl.Series | None, options: Read
         )
 
 
+def _with_points(column: pl.Series) -> pl.Series:
+    """Numbers such as 1.234,5 as they are written elsewhere; a column of numbers as it is."""
+    if column.dtype != pl.String:
+        return column
+    return column.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+
+
 def _mend(rating: str) -> str:
     try:
-        return f"; write it with a point: {float(rating.replace(',', '.')):g}"
+        float(rating.replace(",", "."))
     except ValueError:
         return ""
+    asked = say("decimal=','", "--decimal ,")
+    return f"; if its decimal mark is a comma, say {asked}"
 
 
 def _titles(items: Vocabulary, index: NDArray[np.int64], titles: pl.Series) -> NDArray[Any]:

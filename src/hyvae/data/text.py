@@ -22,9 +22,11 @@ from hyvae.data.bad_rows import BadRows
 from hyvae.data.columns import Columns, ReadOptions, choose_columns
 from hyvae.data.compressed import DECOMPRESSORS, ending, read_bytes
 from hyvae.data.encodings import as_utf8, mend_of_binary, not_utf8
+from hyvae.data.limits import size_limit
 from hyvae.data.quotes import with_literal_quotes
 from hyvae.data.tables import ratings_from_frame
 from hyvae.data.unnamed import checked_order
+from hyvae.data.wide import ratings_from_wide
 from hyvae.errors import DataError
 from hyvae.layout import SourceLayout
 from hyvae.ratings import Ratings
@@ -36,17 +38,20 @@ _UNIT_SEPARATOR = b"\x1f"
 _SAMPLE_ROWS = 100
 _CHUNK = 1 << 20
 _LARGE = 1 << 25
+# Excel's note for itself
+_TOLD_SEPARATOR = re.compile(rb"\s*\"?sep=([,;|\t])\"?\r?\n", re.IGNORECASE)
 
 
 def read_text(path: Path, options: ReadOptions) -> Ratings:
     """Read a delimited text file, compressed or not, with or without a header line."""
     if options.separator is None and ending(path) == ".tsv":
         options = replace(options, separator="\t")
-    if path.suffix.lower() not in DECOMPRESSORS and path.stat().st_size > _LARGE:
+    size = path.stat().st_size
+    if path.suffix.lower() not in DECOMPRESSORS and _LARGE < size <= size_limit(options.max_size):
         ratings = _read_large(path, options)
         if ratings is not None:
             return ratings
-    return ratings_from_text(read_bytes(path), str(path), options)
+    return ratings_from_text(read_bytes(path, options.max_size), str(path), options)
 
 
 def _read_large(path: Path, options: ReadOptions) -> Ratings | None:
@@ -55,7 +60,7 @@ def _read_large(path: Path, options: ReadOptions) -> Ratings | None:
         head = file.read(_CHUNK)
     head = head[: head.rfind(b"\n") + 1]
     layout = find_layout(head, str(path), options) if head else None
-    if layout is None or layout.text != head or options.encoding != "utf-8":
+    if layout is None or layout.text != head or options.encoding != "utf-8" or options.wide:
         return None
     if options.quote is None:
         layout = replace(layout, quote='"')  # it may come later in the file
@@ -75,6 +80,8 @@ def ratings_from_text(data: bytes, source: str, options: ReadOptions, *, listed:
     DataError
     """
     layout = find_layout(data, source, options)
+    if options.wide:
+        return _ratings_from_wide(layout, source, options)
     columns = columns_of(layout, source, options)
     if listed is not None:
         columns = replace(columns, title=None)
@@ -95,6 +102,12 @@ def ratings_from_text(data: bytes, source: str, options: ReadOptions, *, listed:
     )
 
 
+def _ratings_from_wide(layout: Layout, source: str, options: ReadOptions) -> Ratings:
+    text = TextTable(layout, source)
+    told = layout.told(Columns(), options)
+    return ratings_from_wide(text.frame, options, source=source, place=text.place, bad=text.bad, layout=told)
+
+
 def columns_of(layout: Layout, source: str, options: ReadOptions) -> Columns:
     """Which column of a text holds what.
 
@@ -104,7 +117,7 @@ def columns_of(layout: Layout, source: str, options: ReadOptions) -> Columns:
         As `choose_columns`; without a header line, a content that contradicts the order of the columns.
     """
     columns = choose_columns(layout.names, options, source, named=layout.named, separator=layout.shown_separator)
-    if layout.named or options.user or options.item or options.rating:
+    if layout.named or options.user or options.item or options.rating or not columns.rating:
         return columns
     head = b"\n".join(layout.text.split(b"\n", _SAMPLE_ROWS)[:_SAMPLE_ROWS])
     sample = TextTable(replace(layout, text=head), source).frame
@@ -168,7 +181,10 @@ def find_layout(data: bytes, source: str, options: ReadOptions) -> Layout:
     DataError
         Empty, not text, two columns of one name, or control characters in the way.
     """
-    data = as_utf8(data, source, options.encoding)
+    data = blanked(as_utf8(data, source, options.encoding), options.skip_lines)
+    if options.separator is None and (told := _TOLD_SEPARATOR.match(data)):
+        data = blanked(data, data.count(b"\n", 0, told.end()))
+        options = replace(options, separator=told[1].decode())
     text = data.lstrip(b"\r\n")
     if not text or text.isspace():
         raise DataError(f"{source}: the file is empty; give a header line and at least one rating")
@@ -193,7 +209,9 @@ def find_layout(data: bytes, source: str, options: ReadOptions) -> Layout:
         fields = _fields(text[:begin].decode(), separator, quote)
     except UnicodeDecodeError as error:
         raise DataError(not_utf8(data, source, line)) from error
-    if options.header is False or (options.header is None and any(map(_is_number, fields))):
+    # the items of a wide matrix may be called by numbers
+    looked_at = fields[:1] if options.wide else fields
+    if options.header is False or (options.header is None and any(map(_is_number, looked_at))):
         numbers = tuple(str(number + 1) for number in range(len(fields)))
         return Layout(text, 0, numbers, False, separator, quote, line, long)
     names = tuple(field.strip() for field in fields)
@@ -201,6 +219,16 @@ def find_layout(data: bytes, source: str, options: ReadOptions) -> Layout:
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{source}: more than one column is called {twice!r}; rename one in the header line")
     return Layout(text, begin, names, True, separator, quote, line + 1, long)
+
+
+def blanked(data: bytes, n_lines: int) -> bytes:
+    """The text with its first lines blank, so that the others keep their numbers."""
+    at = 0
+    for _ in range(n_lines):
+        at = data.find(b"\n", at) + 1
+        if not at:
+            return b"\n" * n_lines
+    return b"\n" * n_lines + data[at:] if n_lines else data
 
 
 def guess_separator(text: bytes) -> str:
@@ -239,13 +267,15 @@ def _ratings_if_clean(
     listed: pl.DataFrame | None = None,
 ) -> Ratings | None:
     """Ratings of a text that is clean throughout; None where only the reading field by field can say what is wrong."""
+    if options.finish is not None:
+        return None
     types: dict[str, type[pl.DataType]] = dict.fromkeys(layout.names, pl.String)
     types[columns.rating] = pl.Float64
     if columns.timestamp is not None and options.time_format is None:
         head = _parse(layout, text, types, n_rows=_SAMPLE_ROWS)
         if head is not None and not head[columns.timestamp].cast(pl.Int64, strict=False).null_count():
             types[columns.timestamp] = pl.Int64
-    frame = _parse(layout, text, types)
+    frame = _parse(layout, text, types, decimal=options.decimal)
     if frame is None or (layout.quote and not _is_a_row_a_line(frame, layout, text)):
         return None
     frame = frame.select(columns.named().values())
@@ -274,7 +304,12 @@ def _is_a_row_a_line(frame: pl.DataFrame, layout: Layout, text: bytes | Path) ->
 
 
 def _parse(
-    layout: Layout, text: bytes | Path, types: dict[str, type[pl.DataType]], *, n_rows: int | None = None
+    layout: Layout,
+    text: bytes | Path,
+    types: dict[str, type[pl.DataType]],
+    *,
+    n_rows: int | None = None,
+    decimal: str = ".",
 ) -> pl.DataFrame | None:
     try:
         return pl.read_csv(
@@ -286,6 +321,7 @@ def _parse(
             schema=types,
             n_rows=n_rows,
             glob=False,
+            decimal_comma=decimal == ",",
         )
     except pl.exceptions.PolarsError:
         return None

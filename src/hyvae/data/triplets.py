@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 
 from hyvae.data.bad_rows import BadRows
 from hyvae.data.columns import Columns, ReadOptions
-from hyvae.data.compressed import read_bytes
 from hyvae.data.tables import ratings_from_frame
 from hyvae.errors import DataError
 from hyvae.ratings import Ratings
@@ -20,16 +17,15 @@ _EXPECTED = "write 'rating user:1 item:1', where user and item are numbers of fe
 _MOST_SHOWN = 60
 
 
-def read_libfm(path: Path, options: ReadOptions) -> Ratings:
-    """Read lines of ``rating user:1 item:1``, compressed or not; ids are the numbers of the features.
+def ratings_from_libfm(data: bytes, source: str, options: ReadOptions) -> Ratings:
+    """Read lines of ``rating user:1 item:1``; ids are the numbers of the features.
 
     What follows a ``#`` is a comment. Data with more features than these two, or with other values than 1, are
     not ratings of users for items alone, and refused.
 
     Source: S. Rendle, Factorization machines with libFM, ACM TIST 3(3), 2012.
     """
-    source = str(path)
-    lines = _rows(read_bytes(path), source)
+    lines = _rows(data, source)
     if not lines.height:
         raise DataError(f"{source}: no ratings; {_EXPECTED}")
     fields = lines.select(
