@@ -1,5 +1,6 @@
 """Connections that harm: each is bounded before the application sees a request, and honest ones are answered beside."""
 
+import gc
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ import httpx
 import pytest
 from listening import served
 
+from hyvae.serving.connections import Bounded
 from hyvae.serving.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -146,6 +148,27 @@ def test_when_all_places_are_taken_who_has_most_gives_way(service):
     for each in opened:
         each.__exit__(None, None, None)
     assert len(sockets) > 12
+
+
+def test_a_closed_connection_keeps_nothing_until_the_next_search_for_garbage(service):
+    def there() -> int:
+        return sum(type(each) is Bounded for each in gc.get_objects())
+
+    gc.collect()
+    before = there()
+    gc.disable()
+    try:
+        for _ in range(10):
+            with connected(service) as raw:
+                raw.sendall(MODEL)
+                assert raw.recv(15) == b"HTTP/1.1 200 OK"
+                raw.sendall(HEAD + b"content-length: 50000\r\n\r\n" + b" " * 40_000)
+        end = time.monotonic() + SOON
+        while there() > before and time.monotonic() < end:
+            time.sleep(0.05)
+        assert there() <= before
+    finally:
+        gc.enable()
 
 
 def test_what_nobody_waits_for_any_more_is_not_computed(service, monkeypatch):

@@ -174,10 +174,8 @@ class Guards:
         asking.set(asker)
         request = _Request(asker, scope)
         sending = self._sending(request, send)
-        request.watch()
         try:
-            async with asyncio.timeout(self.settings.timeout):
-                await self._guarded(request, scope, receive, sending)
+            await self._in_time(request, scope, receive, sending)
         except asyncio.CancelledError:
             if not request.gone:
                 raise
@@ -196,11 +194,19 @@ class Guards:
                     scope, receive, sending
                 )
         finally:
-            request.unwatch()
             self._leave(request)
             for shares, size in request.held:
                 shares.give_back(asker.address, size)
             self._observe(scope, request.status, time.perf_counter() - started, request.id)
+
+    async def _in_time(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer it, unless that takes too long, or the client goes away meanwhile."""
+        request.watch()
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                await self._guarded(request, scope, receive, send)
+        finally:
+            request.unwatch()
 
     def _asker(self, scope: Scope) -> Asker:
         client: Any = scope.get("client")
