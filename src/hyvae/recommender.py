@@ -362,11 +362,12 @@ class Recommender:
         error = rmse(predictions, validation.values)
         baseline = rmse(self.predict_baseline(validation), validation.values)
         if error >= baseline:
+            other = say("model='bias'", "--model bias")
             warnings.warn(
                 f"{REGISTRY[self.name].title} is no better than the bias model: RMSE {error:.4g} on the validation "
-                f"ratings, where that has {baseline:.4g}; train it for more epochs, or use model='bias' (--model bias)",
+                f"ratings, where that has {baseline:.4g}; train it for more epochs, or use {other}",
                 TrainingWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     @torch.no_grad()
@@ -1147,7 +1148,7 @@ class Recommender:
             check_tensors(lambda: REGISTRY[self.name](self.config, *sizes), run.weights, "model.")
             check_tensors(lambda: Bias(BiasConfig(), *sizes), run.weights, "floor.")
             self._model = self._build(config.n_users, history.n_items, history.scale, seed=0)
-            self._floor = new_bias_model(*sizes, device)
+            self._floor = new_bias_model(config.n_users, history.n_items, history.scale, device)
             for prefix, module in (("model.", self._model), ("floor.", self._floor)):
                 _load_state(module, prefix, run.weights, raw=self.plan.units == "raw")
             uncertainty = _part(run.weights, "uncertainty.")

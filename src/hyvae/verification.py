@@ -23,6 +23,7 @@ from hyvae.data.columnar import parquet_size, parquet_table
 from hyvae.errors import HyvaeError, RunError
 from hyvae.files import require_regular
 from hyvae.models import RatingModel
+from hyvae.nn.precision import single_precision
 from hyvae.nn.randomness import seeded
 
 # of tables that are not small. 1,000 users × 1,000 items, all rated alike, are 40 rows a byte, and unpack to 211 times
@@ -157,7 +158,7 @@ def check_tensors(make: Callable[[], RatingModel], weights: Mapping[str, Tensor]
     ValueError
         Another shape or type, a number that is none, or a model that is far larger than its tensors.
     """
-    with seeded(0), torch.device("meta"), _Undrawn():
+    with seeded(0), single_precision(), torch.device("meta"), _Undrawn():
         model = make()
     kept = {name: tensor for name, tensor in model.answering_state().items() if prefix + name in weights}
     for name, wanted in kept.items():
