@@ -362,11 +362,12 @@ class Recommender:
         error = rmse(predictions, validation.values)
         baseline = rmse(self.predict_baseline(validation), validation.values)
         if error >= baseline:
+            other = say("model='bias'", "--model bias")
             warnings.warn(
                 f"{REGISTRY[self.name].title} is no better than the bias model: RMSE {error:.4g} on the validation "
-                f"ratings, where that has {baseline:.4g}; train it for more epochs, or use model='bias' (--model bias)",
+                f"ratings, where that has {baseline:.4g}; train it for more epochs, or use {other}",
                 TrainingWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     @torch.no_grad()
