@@ -1,13 +1,18 @@
 """Trainings and answers of several threads at once are those of one after the other."""
 
+import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from hyvae import HyVAE, Ratings
 from hyvae.evaluation.posterior import diagnose
+from hyvae.reports import figures
 
 SETTINGS = {"epochs": 4, "samples": 4, "sweeps": 6, "patience": None}
 # not in the order of ids
@@ -62,3 +67,23 @@ def test_the_network_alone_is_of_the_thread_that_asked_for_it(run):
         assert numbers(model.recommend(SOMEONE)) != whole
         assert threads.submit(lambda: numbers(model.recommend(SOMEONE))).result() == whole
     assert numbers(model.recommend(SOMEONE)) == whole
+
+
+@pytest.mark.parametrize("what", ["drawing", "reading"])
+def test_what_changes_settings_of_the_process_is_done_one_at_a_time(tmp_path, monkeypatch, what):
+    inside, most, load_npz = [], [], sparse.load_npz
+
+    def slow(*_):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.pop()
+
+    monkeypatch.setattr(sparse, "load_npz", lambda file: (slow(), load_npz(file))[1])
+    sparse.save_npz(tmp_path / "matrix.npz", sparse.coo_array(np.eye(30)))
+    call = {"drawing": figures._drawn(slow), "reading": lambda: Ratings.read(tmp_path / "matrix.npz")}[what]
+    before = dict(matplotlib.rcParams), list(warnings.filters)
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda _: call(), range(6)))
+    assert max(most) == 1
+    assert (dict(matplotlib.rcParams), list(warnings.filters)) == before

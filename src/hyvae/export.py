@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -178,10 +179,14 @@ def _traced(recommender: Recommender) -> Any:
         raise ConfigError(said) from error
 
 
+_ONE_AT_A_TIME = threading.Lock()
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torch's exporter says of itself."""
-    with warnings.catch_warnings():
+    # filters of warnings and the level of logs are those of the whole process
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         disabled = logging.root.manager.disable
         logging.disable(logging.ERROR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -84,11 +85,15 @@ def read_npz(path: Path, options: ReadOptions) -> Ratings:
     return ratings
 
 
+# filters of warnings are those of the whole process: two that read at once would leave it silent
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def _load(path: Path, options: ReadOptions) -> Any:
     _require_size(path, options)
     with path.open("rb") as file:
         try:
-            with warnings.catch_warnings():
+            with _ONE_AT_A_TIME, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # numpy's about headers that Python 2 wrote
                 matrix = sparse.load_npz(file)
             _require_sound(matrix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
@@ -64,12 +65,16 @@ MOST_LEVELS = 20
 MOST_POINTS = 300
 
 
+# matplotlib's settings are those of the whole process
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def _drawn(draw: Callable[Concatenate[Axes, P], None]) -> Callable[P, str]:
     """Turn a function that draws on axes into one that gives SVG text."""
 
     @wraps(draw)
     def svg(*args: P.args, **kwargs: P.kwargs) -> str:
-        with style.context(["default", SETTINGS]):
+        with _ONE_AT_A_TIME, style.context(["default", SETTINGS]):
             figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), layout="constrained")
             draw(figure.add_subplot(), *args, **kwargs)
             out = io.StringIO()
