@@ -461,3 +461,6 @@ def test_a_run_keeps_columns_and_pairs(put, tmp_path):
     assert run.provenance["layout"] == layout
     assert unrated(run.history) == [(3, 6), (4, 6)]
     assert (run.history.values > 0).all()
+    listed = json.loads(hyvae("recommend", tmp_path / "run", "--user", 3, "--json").stdout)
+    others = json.loads(hyvae("recommend", tmp_path / "run", "--user", 6, "--json").stdout)
+    assert (listed, [item["item"] for item in others]) == ([], [6])
