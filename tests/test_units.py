@@ -173,8 +173,10 @@ def test_ratings_that_effects_explain_altogether_still_have_a_unit():
 
 
 def test_a_model_that_is_no_better_than_the_bias_model_says_so(parts):
-    with pytest.warns(TrainingWarning, match=r"Mult-DAE is no better than the bias model: RMSE .* train it for more"):
+    said = r"Mult-DAE is no better than the bias model: RMSE .* train it for more"
+    with pytest.warns(TrainingWarning, match=said) as caught:
         Recommender("mult_dae", epochs=1, learning_rate=1.0).fit(*parts)
+    assert caught[0].filename == __file__
 
 
 def test_the_job_of_a_training_in_raw_units_is_as_it_was_before_there_were_others(parts):
