@@ -203,27 +203,36 @@ class Shares:
 
 
 class LoopTurns:
-    """One request at a time, clients in turn, begins on the event loop; between two, the loop sees to all else.
+    """A few small requests at a time, or a large one, begin on the event loop, and then it sees to all else.
 
     What a request costs there, such as its parsing, is much of what a small one takes. Without turns, the requests of
     whoever sends the most would be in front of everyone else's.
+
+    Parameters
+    ----------
+    longest : int
+        How many may wait.
+    most : float
+        Cost of what begins before the loop sees to all else.
     """
 
-    def __init__(self, longest: int) -> None:
+    def __init__(self, longest: int, most: float = 4.0) -> None:
         self._waiting: FairQueue[asyncio.Future[None]] = FairQueue(longest)
-        self._busy = False
+        self._most, self._begun, self._scheduled = most, 0.0, False
 
     async def take(self, client: str, cost: float) -> None:
-        """Wait for a turn, if anyone has one now.
+        """Wait for a turn, if enough others have one now.
 
         Raises
         ------
         QueueFullError
         """
         loop = asyncio.get_running_loop()
-        if not self._busy:
-            self._busy = True
+        if not self._scheduled:
+            self._scheduled = True
             loop.call_soon(self._next, loop)
+        if not len(self._waiting) and self._begun < self._most:
+            self._begun += cost
             return
         future: asyncio.Future[None] = loop.create_future()
         given_way = self._waiting.push(client, cost, future)
@@ -232,12 +241,13 @@ class LoopTurns:
         await future
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        while len(self._waiting):
-            future = self._waiting.peek()[1]
+        self._begun = 0.0
+        while len(self._waiting) and self._begun < self._most:
+            cost, future = self._waiting.peek()
             self._waiting.pop(served=not future.done())
             if not future.done():
+                self._begun += cost
                 future.set_result(None)
-                # after the task that this wakes
-                loop.call_soon(self._next, loop)
-                return
-        self._busy = False
+        self._scheduled = bool(self._begun)
+        if self._scheduled:  # after the tasks that this wakes
+            loop.call_soon(self._next, loop)
