@@ -38,7 +38,7 @@ EACH_STEP = ["--checkpoint-every", "0"]
 # a line of JSON in: {"shell": command}, or a command of hyvae to run in a fork; out: the fork's pid, then its exit code
 SERVER = """
 import json, os, signal, subprocess, sys
-import sklearn.model_selection, torch._dynamo
+import sklearn.model_selection, torch._dynamo, hyvae.cli.app
 from hyvae.cli import main
 print("ready", flush=True)
 for line in sys.stdin:

@@ -5,9 +5,11 @@ import os
 import sys
 
 import pytest
+from sqlalchemy import make_url
 
 from hyvae import BiasModel, HyvaeError, Ratings, Recommender
 from hyvae.cli import main
+from hyvae.cli.serve import beside
 from hyvae.errors import ConfigError, RunError
 from hyvae.export import export_onnx
 from hyvae.reports import write_report
@@ -27,6 +29,11 @@ def model():
 def test_any_name_is_a_name(model, tmp_path, name):
     model.save(tmp_path / name / name)
     assert Recommender.load(tmp_path / name / name).recommend(1) == model.recommend(1)
+
+
+@pytest.mark.parametrize("name", ["q?", "a%20b", "tr[1]", "a#b"])
+def test_the_service_keeps_ratings_beside_the_run(tmp_path, name):
+    assert make_url(beside(tmp_path / name)).database == f"{tmp_path / name}-events.db"
 
 
 def test_the_tilde_is_home(model, tmp_path, monkeypatch):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -56,7 +58,7 @@ def serve(
         host=host,
         port=port,
         workers=workers,
-        database=database or f"sqlite:///{run.resolve()}-events.db",
+        database=database or beside(run),
         token=token,
         read_token=read_token,
         rate=rate,
@@ -96,6 +98,11 @@ def _check_token(name: str, token: str) -> None:
         raise ConfigError(
             f"{name} has blanks, or characters other than ASCII's, which no request can carry; take letters and digits"
         )
+
+
+def beside(run: Path) -> str:
+    """URL of the database beside a run; ``?`` and ``%`` in its name are part of the name."""
+    return f"sqlite:///{quote(str(run.resolve()))}-events.db"
 
 
 def _settings_class() -> type[Settings]:
