@@ -94,7 +94,9 @@ class TestWhatIsLost:
         assert forks.polars_works()
         forks.require_polars("reading")
 
-    @pytest.mark.parametrize(("names", "lost"), [(["python"], False), (["python", "polars-0"], True)])
+    @pytest.mark.parametrize(
+        ("names", "lost"), [(["python"], False), (["python", "polars-ooc-clea"], False), (["python", "polars-0"], True)]
+    )
     def test_polars_where_it_had_threads(self, tmp_path, monkeypatch, names, lost):
         for number, name in enumerate(names):
             (tmp_path / str(number)).mkdir()

@@ -7,6 +7,7 @@ So torch works on one thread in a forked process, and what needs Polars' threads
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from hyvae.errors import ForkError
 
 # where Linux tells the names of a process's threads
 _TASKS = Path("/proc/self/task")
-_OF_POLARS = "polars-"
+# a number ends the name of each thread of the pool; one that cleans up, polars-ooc-…, comes with the import
+_OF_POLARS = re.compile(r"polars-\d")
 
 
 class _Lost:
@@ -55,7 +57,7 @@ def _polars_has_started() -> bool:
         names = [(task / "comm").read_text() for task in _TASKS.iterdir()]
     except OSError:  # not on Linux, or a thread has just ended
         return "polars" in sys.modules
-    return any(name.startswith(_OF_POLARS) for name in names)
+    return any(_OF_POLARS.match(name) for name in names)
 
 
 def _before() -> None:
