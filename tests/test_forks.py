@@ -95,7 +95,7 @@ class TestWhatIsLost:
         forks.require_polars("reading")
 
     @pytest.mark.parametrize(
-        ("names", "lost"), [(["python", "polars-ooc-clea"], False), (["python", "polars-0"], True)]
+        ("names", "lost"), [(["python"], False), (["python", "polars-ooc-clea"], False), (["python", "polars-0"], True)]
     )
     def test_polars_where_it_had_threads(self, tmp_path, monkeypatch, names, lost):
         for number, name in enumerate(names):

@@ -146,7 +146,8 @@ def held(place: Path) -> Iterator[None]:
     finally:
         _held.discard(descriptor)
         # removed while it is locked: whoever opened it before sees that it is not the file there any more
-        lock.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be written any more, it stays
+            lock.unlink()
         os.close(descriptor)
         with suppress(OSError):  # nothing was written there after all
             for folder in made:
