@@ -94,7 +94,8 @@ def test_cores_that_the_process_is_kept_from_do_not_count():
 def test_where_torch_was_imported_first_idle_threads_make_waits_short(imports, expected):
     if not kernels.compiled():
         pytest.skip("no kernels were built")
-    code = f"import threading, {imports}; print([t.name for t in threading.enumerate()].count('hyvae: shorter waits'))"
+    count = "[thread.name for thread in threading.enumerate()].count('hyvae: shorter waits')"
+    code = f"import threading, {imports}, hyvae.nn.kernels; print({count})"
     told = {"OMP_NUM_THREADS": "2"}
     kept = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     ended = subprocess.run([sys.executable, "-c", code], env=kept | told, capture_output=True, text=True, timeout=60)
