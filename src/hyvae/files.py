@@ -192,6 +192,19 @@ def staged_folder(target: Path) -> Iterator[Path]:
         _close(descriptor)
 
 
+def try_folder(target: Path) -> None:
+    """See at once whether `staged_folder` could make its folder, whose name is as long as that of this trial.
+
+    Raises
+    ------
+    OSError
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    trial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.test")
+    trial.mkdir()
+    trial.rmdir()
+
+
 def replace_folder(new: Path, target: Path) -> None:
     """Put `new` at the place of `target`, and what was there, if anything, at the place of `new`.
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from hyvae.errors import RunError
-from hyvae.files import cannot_be_written, place_of, replace_folder, require_regular, staged_folder
+from hyvae.files import cannot_be_written, place_of, replace_folder, require_regular, staged_folder, try_folder
 from hyvae.forks import require_polars
 from hyvae.nn import kernels
 from hyvae.ratings import Ratings, Vocabulary
@@ -156,8 +156,7 @@ def check_target(path: str | Path) -> None:
     """
     target = place_of(path)
     try:
-        with staged_folder(target.resolve()):
-            pass
+        try_folder(target.resolve())
         target.stat()
         if target.is_dir() and not any(target.iterdir()):
             return
