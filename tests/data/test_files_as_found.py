@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import polars as pl
 import pytest
-from tests.cli.command import hyvae
+from command import hyvae
 
 from hyvae import Ratings
 from hyvae.data import describe, extend_split, merge, read
