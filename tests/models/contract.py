@@ -61,6 +61,13 @@ class AnswersContract:
         return dict(zip(recommender.history.items.ids[items].tolist(), values.tolist(), strict=True))
 
     @staticmethod
+    def validated(recommender, user):
+        """Items that a known user rated in the validation part, which lists leave out too."""
+        held_out = recommender.left_out.validation
+        index = int(held_out.users.index([user])[0])
+        return held_out.history(index)[0]
+
+    @staticmethod
     def known_user(recommender, number=0):
         return recommender.history.users.ids[recommender.history.user_counts > 0].tolist()[number]
 
@@ -111,7 +118,9 @@ class AnswersContract:
 
     def test_folding_in_gives_a_known_users_list(self, fitted):
         user = self.known_user(fitted, 4)
-        folded, known = fitted.recommend(self.history_of(fitted, user), 8), fitted.recommend(user, 8)
+        held_out = set(fitted.history.items.ids[self.validated(fitted, user)].tolist())
+        lines = fitted.recommend(self.history_of(fitted, user), 8 + len(held_out))
+        folded, known = [line for line in lines if line.item not in held_out][:8], fitted.recommend(user, 8)
         assert [line.item for line in folded] == [line.item for line in known]
         np.testing.assert_allclose([line.score for line in folded], [line.score for line in known], atol=TOLERANCE)
 
@@ -138,6 +147,7 @@ class AnswersContract:
         scores[history.item_counts == 0] = -np.inf
         if not include_seen:
             scores[history.history(index)[0]] = -np.inf
+            scores[self.validated(fitted, user)] = -np.inf
         order = np.argsort(-scores, kind="stable")[:n]
         best = scores[order].clip(*history.scale) if fitted.predicts_ratings else scores[order]
         return history.items.ids[order].tolist(), best
@@ -169,7 +179,8 @@ class AnswersContract:
     def test_lists_longer_than_the_catalogue_hold_what_there_is(self, fitted):
         user = self.known_user(fitted, 3)
         rated = int((fitted.history.item_counts > 0).sum())
-        assert len(fitted.recommend(user, 10_000)) == rated - len(self.history_of(fitted, user))
+        own = set(self.history_of(fitted, user)) | set(fitted.history.items.ids[self.validated(fitted, user)].tolist())
+        assert len(fitted.recommend(user, 10_000)) == rated - len(own)
         assert len(fitted.recommend({}, 10_000)) == rated
 
     @pytest.mark.parametrize("n", [0, -1])
@@ -459,7 +470,7 @@ class RankingContract(AnswersContract):
         lists = np.stack([popular[~np.isin(popular, train.history(user)[0])][:10] for user in users])
         gains = [
             ndcg(hits(found, wanted), relevant.user_counts[users]).mean()
-            for found in (fitted.recommend_indices(users, 10), lists)
+            for found in (fitted.recommend_indices(users, 10, targets=validation), lists)
         ]
         assert gains[0] > gains[1]
 

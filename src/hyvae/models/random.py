@@ -64,7 +64,10 @@ class Random(RatingModel):
         self.mean.copy_(train.values.mean())
         self.deviation.copy_(train.values.std(correction=0))
         gaps = train.values.unique().diff()
-        self.level.copy_(gaps.min() if len(gaps) else self.level)
+        if len(gaps):
+            # a whole number of them fills the scale, whose ends are exact where ratings in the unit are rounded
+            width = self.scale[1] - self.scale[0]
+            self.level.fill_(width / max(round(width / float(gaps.min())), 1))
 
     def encode(self, block: RatingBlock) -> Tensor:
         """A hash of each history, shape (n_rows, 1)."""

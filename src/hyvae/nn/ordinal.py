@@ -28,7 +28,7 @@ class OrdinalHead(nn.Module):
         self.register_buffer("levels", torch.linspace(*scale, n_levels))
         step = (scale[1] - scale[0]) / (n_levels - 1) or 1.0  # a scale of one value still needs a width
         # softplus⁻¹: gaps stay positive, so that the cut points stay in order
-        start = torch.expm1(torch.tensor(step)).log().item()
+        start = torch.expm1(torch.tensor(step, device="cpu")).log().item()
         self.first = nn.Parameter(torch.tensor(scale[0] + step / 2))
         self.gaps = nn.Parameter(torch.full((n_levels - 2,), start))
         self.log_noise = nn.Parameter(torch.tensor(step / 2).log())
