@@ -106,7 +106,10 @@ class EventStore:
         self._current = sa.select(event.c.user_id, event.c.item_id, event.c.rating, event.c.timestamp).where(
             sa.not_(event.c.undone), ~superseded
         )
-        self._event = event
+        # made once: to write a statement, and to find that it is one written before, takes as long as to ask it
+        among = sa.bindparam("users", expanding=True)
+        self._current_of = self._current.where(event.c.user_id.in_(among))
+        self._forgotten_of = sa.select(self._forgotten.c.user_id).where(self._forgotten.c.user_id.in_(among))
         wanted = {"schema": str(SCHEMA), "users": _kind(integer_users), "items": _kind(integer_items)}
         name = self.database.name
         try:
@@ -251,20 +254,23 @@ class EventStore:
         with self.database.reading() as connection:
             return [(RatingEvent(*row[:5]), bool(row[5])) for row in connection.execute(query)]
 
-    def ratings_of(self, users: Sequence[Id]) -> dict[Id, dict[Id, float]]:
-        """What each of some users has rated, by item: the last rating that was not undone."""
-        query = self._current.where(self._event.c.user_id.in_(list(users)))
-        found: dict[Id, dict[Id, float]] = defaultdict(dict)
-        with self.database.reading() as connection:
-            for user, item, rating, _ in connection.execute(query):
-                found[user][item] = rating
-        return found
+    def known(self, users: Sequence[Id]) -> tuple[dict[Id, dict[Id, float]], set[Id]]:
+        """What is known of some users, read in one transaction.
 
-    def forgotten(self, users: Sequence[Id]) -> set[Id]:
-        """Those of some users who were forgotten."""
-        column = self._forgotten.c.user_id
+        Returns
+        -------
+        ratings : dict
+            What each has rated, by item: the last rating that was not undone.
+        forgotten : set
+            Those who were forgotten.
+        """
+        ratings: dict[Id, dict[Id, float]] = defaultdict(dict)
+        wanted = {"users": list(users)}
         with self.database.reading() as connection:
-            return set(connection.scalars(sa.select(column).where(column.in_(list(users)))))
+            for user, item, rating, _ in connection.execute(self._current_of, wanted):
+                ratings[user][item] = rating
+            forgotten = set(connection.scalars(self._forgotten_of, wanted))
+        return ratings, forgotten
 
     def can_write(self) -> None:
         """Write into the database, as a rating does.
