@@ -106,10 +106,14 @@ class EventStore:
         self._current = sa.select(event.c.user_id, event.c.item_id, event.c.rating, event.c.timestamp).where(
             sa.not_(event.c.undone), ~superseded
         )
-        # made once: to write a statement, and to find that it is one written before, takes as long as to ask it
-        among = sa.bindparam("users", expanding=True)
-        self._current_of = self._current.where(event.c.user_id.in_(among))
-        self._forgotten_of = sa.select(self._forgotten.c.user_id).where(self._forgotten.c.user_id.in_(among))
+        # one statement, made once: to make it anew, or ask two, takes as long as to ask it; who is forgotten has no item
+        among, gone = sa.bindparam("users", expanding=True), self._forgotten.c.user_id
+        self._known_of = sa.union_all(
+            self._current.with_only_columns(event.c.user_id, event.c.item_id, event.c.rating).where(
+                event.c.user_id.in_(among)
+            ),
+            sa.select(gone, sa.null(), sa.null()).where(gone.in_(among)),
+        )
         wanted = {"schema": str(SCHEMA), "users": _kind(integer_users), "items": _kind(integer_items)}
         name = self.database.name
         try:
@@ -255,7 +259,7 @@ class EventStore:
             return [(RatingEvent(*row[:5]), bool(row[5])) for row in connection.execute(query)]
 
     def known(self, users: Sequence[Id]) -> tuple[dict[Id, dict[Id, float]], set[Id]]:
-        """What is known of some users, read in one transaction.
+        """What is known of some users.
 
         Returns
         -------
@@ -265,11 +269,13 @@ class EventStore:
             Those who were forgotten.
         """
         ratings: dict[Id, dict[Id, float]] = defaultdict(dict)
-        wanted = {"users": list(users)}
+        forgotten: set[Id] = set()
         with self.database.reading() as connection:
-            for user, item, rating, _ in connection.execute(self._current_of, wanted):
-                ratings[user][item] = rating
-            forgotten = set(connection.scalars(self._forgotten_of, wanted))
+            for user, item, rating in connection.execute(self._known_of, {"users": list(users)}):
+                if item is None:
+                    forgotten.add(user)
+                else:
+                    ratings[user][item] = rating
         return ratings, forgotten
 
     def can_write(self) -> None:
