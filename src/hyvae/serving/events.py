@@ -106,7 +106,7 @@ class EventStore:
         self._current = sa.select(event.c.user_id, event.c.item_id, event.c.rating, event.c.timestamp).where(
             sa.not_(event.c.undone), ~superseded
         )
-        # one statement, made once: to make it anew, or ask two, takes as long as to ask it; who is forgotten has no item
+        # one statement, made once: to make it anew, or ask two, takes as long again; who is forgotten has no item
         among, gone = sa.bindparam("users", expanding=True), self._forgotten.c.user_id
         self._known_of = sa.union_all(
             self._current.with_only_columns(event.c.user_id, event.c.item_id, event.c.rating).where(
