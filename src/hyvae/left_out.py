@@ -45,8 +45,9 @@ class LeftOut(NamedTuple):
         return type(self).of(history.users, history.items, [self.validation], others)
 
     def of_user(self, user: int) -> NDArray[np.int64]:
-        """Items of the user with index `user`, ascending."""
-        return np.union1d(self.validation.history(user)[0], self.others.history(user)[0]).astype(np.int64)
+        """Items of the user with index `user`; one that both parts hold stands twice."""
+        parts = [part.history(user)[0] for part in (self.validation, self.others)]
+        return np.concatenate(parts, dtype=np.int64)
 
     def beside(self, history: Ratings, held_out: Iterable[Ratings]) -> dict[str, Ratings]:
         """The pairs of each kind that stand neither in the history nor in the held-out parts: what a run must add."""

@@ -77,11 +77,10 @@ class People:
         """
         model, floor = self.answering.model, self.answering.floor
         some, everything = slice(None) if rows is None else list(rows), slice(0, model.n_items)
-        scores = model.ratings(model.score(self.codes[some], everything)).cpu().numpy()
+        scores = _as_ratings(model, model.score(self.codes[some], everything))
         others = self._strangers[some, None] | self._unrated[None, :]
         if others.any():
-            baseline = floor.ratings(floor.score(self._floor_codes[some], everything)).cpu().numpy()
-            scores = np.where(others, baseline, scores)
+            np.copyto(scores, _as_ratings(floor, floor.score(self._floor_codes[some], everything)), where=others)
         return scores
 
     @torch.no_grad()
@@ -147,6 +146,15 @@ class People:
             return None
         squares = self.block.pattern.row_sums(squared_residuals(self.answering.floor, self.block)).cpu().numpy()
         return Evidence.of(self.ratings.user_counts, squares.astype(np.float64), float(uncertainty.residual_variance))
+
+
+def _as_ratings(model: RatingModel, scores: Tensor) -> NDArray[np.float32]:
+    """Scores as `RatingModel.ratings` gives them, in their place: to wake threads for so few takes longer."""
+    ratings: NDArray[np.float32] = scores.cpu().numpy()
+    location, deviation = model.unit.cpu().numpy()
+    ratings *= deviation
+    ratings += location
+    return ratings
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import weakref
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -90,6 +91,16 @@ class Vocabulary:
             return np.full(len(wanted), -1, dtype=np.int64)
         at = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
         return np.where(self.ids[at] == wanted, at, -1).astype(np.int64)
+
+    def find(self, id_: Id) -> int:
+        """Index of one id, −1 where it is unknown: as `index`, without what an array costs."""
+        if not self.is_integer:
+            return self._index_of.get(id_, -1)
+        if isinstance(id_, str):
+            return -1
+        # not by NumPy, which would let another thread run meanwhile, and the caller wait for it
+        at = bisect_left(self.ids, id_)
+        return at if at < len(self.ids) and self.ids[at] == id_ else -1
 
     def parse(self, text: str) -> Id:
         """Read an id typed by a person as this vocabulary's type; text that does not fit stays text."""

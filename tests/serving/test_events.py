@@ -25,7 +25,7 @@ def store(database):
 
 def test_the_last_rating_of_a_pair_counts(store):
     assert store.record([event("a"), event("b", item=11, rating=2.5), event("c", rating=1.0)]) == 3
-    assert store.ratings_of([1, 2]) == {1: {10: 1.0, 11: 2.5}}
+    assert store.known([1, 2])[0] == {1: {10: 1.0, 11: 2.5}}
 
 
 def test_an_event_sent_twice_is_stored_once(store):
@@ -41,16 +41,16 @@ def test_a_key_used_for_something_else_is_refused_and_nothing_stored(store, othe
         store.record([event("new", user=5), event("a", **other)])
     with pytest.raises(KeyTakenError):
         store.record([event("new", user=5), event("new", user=5, **{"rating": 1.5})])
-    assert store.ratings_of([1, 2, 5]) == {1: {10: 4.0}}
+    assert store.known([1, 2, 5])[0] == {1: {10: 4.0}}
 
 
 def test_undone_the_earlier_rating_counts_again(store):
     store.record([event("a", rating=4.0), event("b", rating=1.0)])
     assert store.undo("b") == event("b", rating=1.0)
     assert store.undo("b") == event("b", rating=1.0)
-    assert store.ratings_of([1]) == {1: {10: 4.0}}
+    assert store.known([1])[0] == {1: {10: 4.0}}
     assert store.undo("a") is not None
-    assert store.ratings_of([1]) == {}
+    assert store.known([1])[0] == {}
     assert [undone for _, undone in store.events_of(1)] == [True, True]
     assert store.undo("nothing") is None
 
@@ -59,8 +59,8 @@ def test_forgotten_nothing_of_a_user_is_left(store, database, tmp_path):
     store.record([event("a", user=424242), event("b", user=2)])
     assert store.forget(424242) == 1
     assert store.events_of(424242) == []
-    assert store.forgotten([424242, 2]) == {424242}
-    assert store.ratings_of([424242, 2]) == {2: {10: 4.0}}
+    assert store.known([424242, 2])[1] == {424242}
+    assert store.known([424242, 2])[0] == {2: {10: 4.0}}
     assert store.forget(424242) == 0
 
 
@@ -89,7 +89,7 @@ def test_writers_at_the_same_time_lose_nothing(store, database):
         thread.start()
     for thread in threads:
         thread.join()
-    found = store.ratings_of([0, 1, 2, 9])
+    found, _ = store.known([0, 1, 2, 9])
     assert {user: len(items) for user, items in found.items()} == {0: 25, 1: 25, 2: 25, 9: 25}
     for other in others:
         other.close()
@@ -108,10 +108,10 @@ def test_training_reads_them_back(store, database):
 def test_strings_stay_strings(database):
     store = EventStore(database, integer_users=False, integer_items=False)
     store.record([event("a", user="007", item="x y")])
-    assert store.ratings_of(["007", "7"]) == {"007": {"x y": 4.0}}
+    assert store.known(["007", "7"])[0] == {"007": {"x y": 4.0}}
     store.close()
     again = EventStore(database, integer_users=False, integer_items=False)
-    assert again.ratings_of(["007"]) == {"007": {"x y": 4.0}}
+    assert again.known(["007"])[0] == {"007": {"x y": 4.0}}
     again.close()
 
 
@@ -170,7 +170,7 @@ def test_a_database_of_an_earlier_version_takes_longer_ids(postgres_database):
     again = EventStore(database, integer_users=False, integer_items=False)
     name = "".join(random.Random(0).choices(string.ascii_letters, k=1_000))
     assert again.record([event("after", user=name, item=name[::-1])]) == 1
-    assert again.ratings_of(["a", name]) == {"a": {"b": 4.0}, name: {name[::-1]: 4.0}}
+    assert again.known(["a", name])[0] == {"a": {"b": 4.0}, name: {name[::-1]: 4.0}}
     assert again.forget(name) == 1
     again.close()
     ratings = Ratings.read(database.replace("postgresql://", "postgresql+psycopg://"), query="select * from ratings")

@@ -127,7 +127,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A transaction that reads.
+        """A connection that reads; each statement of it sees the database of one moment.
 
         Raises
         ------
@@ -283,9 +283,9 @@ def _on_connect(connection: Any, record: Any) -> None:
 
 
 def _on_begin(connection: sa.Connection) -> None:
-    # a transaction that first reads and then writes could not wait for another's write
-    writes = connection.get_execution_options().get("hyvae_writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    # a transaction that first reads and then writes could not wait for another's write; one statement needs none
+    if connection.get_execution_options().get("hyvae_writes"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextmanager

@@ -39,8 +39,8 @@ class Person(NamedTuple):
 
     @property
     def seen(self) -> NDArray[np.int64]:
-        """Items that they have rated, held-out ratings included."""
-        return np.union1d(self.items, self.left_out)
+        """Items that they have rated, held-out ratings included, which may stand twice."""
+        return np.concatenate([self.items, self.left_out])
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Engine:
 
     def user_index(self, user: Id) -> int:
         """Row of a user in the run's history, −1 where there is none."""
-        return int(self.history.users.index([user])[0]) if self.fits(user) else -1
+        return self.history.users.find(user) if self.fits(user) else -1
 
     def history_of(self, user: Id | None) -> int:
         """How many ratings the run has of a user."""

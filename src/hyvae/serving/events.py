@@ -106,7 +106,14 @@ class EventStore:
         self._current = sa.select(event.c.user_id, event.c.item_id, event.c.rating, event.c.timestamp).where(
             sa.not_(event.c.undone), ~superseded
         )
-        self._event = event
+        # one statement, made once: to make it anew, or ask two, takes as long again; who is forgotten has no item
+        among, gone = sa.bindparam("users", expanding=True), self._forgotten.c.user_id
+        self._known_of = sa.union_all(
+            self._current.with_only_columns(event.c.user_id, event.c.item_id, event.c.rating).where(
+                event.c.user_id.in_(among)
+            ),
+            sa.select(gone, sa.null(), sa.null()).where(gone.in_(among)),
+        )
         wanted = {"schema": str(SCHEMA), "users": _kind(integer_users), "items": _kind(integer_items)}
         name = self.database.name
         try:
@@ -251,20 +258,25 @@ class EventStore:
         with self.database.reading() as connection:
             return [(RatingEvent(*row[:5]), bool(row[5])) for row in connection.execute(query)]
 
-    def ratings_of(self, users: Sequence[Id]) -> dict[Id, dict[Id, float]]:
-        """What each of some users has rated, by item: the last rating that was not undone."""
-        query = self._current.where(self._event.c.user_id.in_(list(users)))
-        found: dict[Id, dict[Id, float]] = defaultdict(dict)
-        with self.database.reading() as connection:
-            for user, item, rating, _ in connection.execute(query):
-                found[user][item] = rating
-        return found
+    def known(self, users: Sequence[Id]) -> tuple[dict[Id, dict[Id, float]], set[Id]]:
+        """What is known of some users.
 
-    def forgotten(self, users: Sequence[Id]) -> set[Id]:
-        """Those of some users who were forgotten."""
-        column = self._forgotten.c.user_id
+        Returns
+        -------
+        ratings : dict
+            What each has rated, by item: the last rating that was not undone.
+        forgotten : set
+            Those who were forgotten.
+        """
+        ratings: dict[Id, dict[Id, float]] = defaultdict(dict)
+        forgotten: set[Id] = set()
         with self.database.reading() as connection:
-            return set(connection.scalars(sa.select(column).where(column.in_(list(users)))))
+            for user, item, rating in connection.execute(self._known_of, {"users": list(users)}):
+                if item is None:
+                    forgotten.add(user)
+                else:
+                    ratings[user][item] = rating
+        return ratings, forgotten
 
     def can_write(self) -> None:
         """Write into the database, as a rating does.

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Generic, TypeVar
 
@@ -17,6 +18,7 @@ class QueueFullError(Exception):
     """More questions wait than may."""
 
 
+@lru_cache(1024)
 def network_of(address: str | None) -> str:
     """Of whom limits are kept: an address, or of IPv6 the network that one customer has."""
     try:

@@ -312,12 +312,9 @@ class Guards:
     async def _body(self, request: _Request, scope: Scope, receive: Receive) -> bytes:
         """All of the body, unless it is too long: then not even that is read."""
         most = self.settings.max_body
-        refused = Problem(
-            413, "too-large", f"a request may have {most:,} bytes; send several", headers={"Connection": "close"}
-        )
         said = _header(scope, b"content-length")
         if said.isdigit() and int(said) > most:
-            raise refused
+            raise _too_large(most)
         parts, size = [], 0
         while True:
             message = await receive()
@@ -326,7 +323,7 @@ class Guards:
             part = message.get("body", b"")
             size += len(part)
             if size > most:
-                raise refused
+                raise _too_large(most)
             if size > _SMALL and part:
                 self._hold(request, self.bodies, len(part))
             parts.append(part)
@@ -341,6 +338,12 @@ class Guards:
         self.metrics.seconds.labels(route).observe(seconds)
         facts = {"id": request_id, "method": scope["method"], "route": route, "status": status}
         log.info("request", extra={"facts": {**facts, "ms": round(1000 * seconds, 1)}})
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(
+        413, "too-large", f"a request may have {most:,} bytes; send several", headers={"Connection": "close"}
+    )
 
 
 def _too_many(wait: float) -> Problem:

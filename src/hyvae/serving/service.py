@@ -189,7 +189,7 @@ class Service:
         assert self.store is not None
         everyone = list(dict.fromkeys(user for users in wanted for user in users))
         try:
-            ratings, forgotten = self.store.ratings_of(everyone), self.store.forgotten(everyone)
+            ratings, forgotten = self.store.known(everyone)
         except StoreUnavailableError as error:
             # to ask again for each would only take as long again
             return [error] * len(wanted)
