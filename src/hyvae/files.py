@@ -301,7 +301,7 @@ def _open_alone(file: Path) -> int:
         With `errno.EBUSY` where it is someone else's.
     """
     while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _open_to_lock(file)
         try:
             if not _lock(descriptor):
                 raise OSError(errno.EBUSY, "another training or command is writing it")
@@ -312,6 +312,19 @@ def _open_alone(file: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _open_to_lock(file: Path) -> int:
+    """Open a file, new or not: to read, so that its disk can still be made read-only; on NFS, locks need more."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_CREAT, 0o666)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            os.close(descriptor)
+            return os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    return descriptor
 
 
 def _is_there(file: Path, descriptor: int) -> bool:

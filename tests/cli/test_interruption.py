@@ -485,9 +485,7 @@ class TestNoRoom:
         disk.server.shell(f"mount -o remount,ro {disk.mount}")
         for arguments in (["--resume"], []):
             said = self.refused(disk, 1, *arguments)
-            assert said == (
-                "error: run.checkpoint cannot be written: Read-only file system; choose a place where you may write"
-            )
+            assert said == "error: run cannot be written: Read-only file system; choose a place where you may write"
         disk.server.shell(f"mount -o remount,rw {disk.mount}")
         self.finishes(disk, expected)
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hyvae.models.base import Config, Phase, RatingModel, TrainingPlan
+from hyvae.nn.randomness import generator
 from hyvae.training import Checkpointing, train, trainer
 from hyvae.training.checkpoint import Keeper
 from hyvae.training.trainer import OPTIMISERS
@@ -49,7 +50,11 @@ class Effects(RatingModel):
     def error(self, block, item):
         at = block.pattern.row, block.pattern.col
         predicted = self.user_effect[block.users[at[0]]] + item[at[1]] + self.level
-        return (block.values - predicted + self.noise * torch.randn(len(block.values))).square().sum()
+        return (
+            (block.values - predicted + self.noise * torch.randn(len(block.values), generator=generator()))
+            .square()
+            .sum()
+        )
 
     def loss(self, block, shared, step, targets=None):
         self.looks.append((step.phase, block.users.tolist(), self.weights()))

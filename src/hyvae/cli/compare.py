@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.text import Text
 from hyvae.cli import options
 from hyvae.cli.output import note, print_json, stdout
 from hyvae.cli.watching import Watch, require_writable, terminable
-from hyvae.errors import ConfigError
+from hyvae.errors import ConfigError, TrainingWarning
 from hyvae.evaluation import Comparison, default_cache
 from hyvae.evaluation import compare as compare_models
 from hyvae.models.settings import parse_setting
@@ -72,7 +73,9 @@ def compare(
     # the URL of a database may hold a password
     told = ratings.source if "://" in source else source
     alone = nullcontext() if out is None else options.writing(out / PAGE)
-    with alone, terminable(), Watch() as watch:
+    with alone, terminable(), Watch() as watch, warnings.catch_warnings():
+        # its table has the bias model beside each
+        warnings.simplefilter("ignore", TrainingWarning)
         result = compare_models(
             ratings,
             models.split(","),
