@@ -45,7 +45,7 @@ class TestVocabulary:
 
     @pytest.mark.parametrize("ids", [[], [7], [-(2**63), -7, 0, 2**63 - 1], ["007", "7", "é"]], ids=str)
     def test_one_id_is_found_where_many_are(self, ids):
-        vocabulary = Vocabulary.of(np.array(ids, np.int64) if not ids else ids)
+        vocabulary = Vocabulary.of(ids if ids else np.array(ids, np.int64))
         for wanted in (-(2**63), -7, 0, 6, 7, 8, 2**63 - 1, "", "007", "7", "8", "é"):
             assert vocabulary.find(wanted) == vocabulary.index([wanted]).tolist()[0]
 
