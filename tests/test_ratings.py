@@ -43,6 +43,12 @@ class TestVocabulary:
         assert vocabulary.index([7]).tolist() == [-1]
         assert Vocabulary.of([7]).index(["7"]).tolist() == [-1]
 
+    @pytest.mark.parametrize("ids", [[], [7], [-(2**63), -7, 0, 2**63 - 1], ["007", "7", "é"]], ids=str)
+    def test_one_id_is_found_where_many_are(self, ids):
+        vocabulary = Vocabulary.of(ids if ids else np.array(ids, np.int64))
+        for wanted in (-(2**63), -7, 0, 6, 7, 8, 2**63 - 1, "", "007", "7", "8", "é"):
+            assert vocabulary.find(wanted) == vocabulary.index([wanted]).tolist()[0]
+
     @given(st.lists(st.text(max_size=4), min_size=1))
     def test_strings_sort_by_code_point(self, ids):
         assert Vocabulary.of(ids).ids.tolist() == sorted(set(ids))

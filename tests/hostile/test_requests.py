@@ -293,7 +293,7 @@ def troubled(request, run, tmp_path, monkeypatch):
     settings = Settings(run=run, token=TOKEN, rate=0, database=f"sqlite:///{tmp_path}/events.db", timeout=0.4)
     with asked(settings) as client:
         store = client.app.state.service.store
-        for name in ("record", "undo", "forget", "events_of", "ratings_of", "forgotten", "can_write"):
+        for name in ("record", "undo", "forget", "events_of", "known", "can_write"):
             monkeypatch.setattr(store, name, fail)
         yield client
         released.set()

@@ -107,7 +107,8 @@ class EventStore:
             sa.not_(event.c.undone), ~superseded
         )
         # one statement, made once: to make it anew, or ask two, takes as long again; who is forgotten has no item
-        among, gone = sa.bindparam("users", expanding=True), self._forgotten.c.user_id
+        among: sa.BindParameter[Any] = sa.bindparam("users", expanding=True)
+        gone = self._forgotten.c.user_id
         self._known_of = sa.union_all(
             self._current.with_only_columns(event.c.user_id, event.c.item_id, event.c.rating).where(
                 event.c.user_id.in_(among)
