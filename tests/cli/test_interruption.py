@@ -300,7 +300,7 @@ class TestResume:
         shutil.copytree(ratings_file.parent / "run", folder / "run")
         before = (folder / "run" / "config.json").stat().st_mtime_ns
         ended = server.run(folder, *TRAIN, "--resume")
-        assert ended.out.splitlines()[0] == "run is complete: it holds the run of this very training"
+        assert ended.out.splitlines()[1] == "run is complete: it holds the run of this very training"
         printed = json.loads(server.run(folder, *TRAIN, "--resume", "--json").out)
         assert printed["metrics"] == json.loads((folder / "run" / "metrics.json").read_text())
         assert (folder / "run" / "config.json").stat().st_mtime_ns == before

@@ -87,7 +87,7 @@ def check_objects(body: bytes) -> None:
 
 def tokens_for_bytes(size: int) -> float:
     """Tokens of the rate limit that a body costs beyond the first, which every request costs."""
-    return size / _BYTES_PER_TOKEN
+    return max(0.0, size / _BYTES_PER_TOKEN - 1)
 
 
 def tokens_for_work(work: float) -> float:
