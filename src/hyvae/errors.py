@@ -6,8 +6,9 @@ import warnings
 
 
 def warn(message: str) -> None:
-    """Issue a `DataWarning` that prints as itself, without a line of hyvae's own source below."""
-    warnings.warn_explicit(message, DataWarning, filename="hyvae", lineno=1)
+    """Issue a `DataWarning` that prints as itself, without a line of source below."""
+    # between angle brackets, as no file on the path is called
+    warnings.warn_explicit(message, DataWarning, filename="<hyvae>", lineno=1)
 
 
 class HyvaeError(Exception):
