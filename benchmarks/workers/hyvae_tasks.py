@@ -20,7 +20,7 @@ if __name__ == "__main__":
     train, valid, test = ratings.split(seed=0)
     worker.loaded()
     model = HyVAE(preset="fast", epochs=20).fit(train, valid, seed=0, progress=False)
-    small = {"epochs": 1, "samples": 4, "sweeps": 40}
+    small = {"epochs": 1, "samples": 2, "chains": 1, "sweeps": 12}
     users, items = test.user_ids, test.item_ids
     rated = [train.history(user) for user in range(min(PEOPLE, train.n_users))]
     people = [

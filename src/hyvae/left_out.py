@@ -92,8 +92,14 @@ def unrated_pairs(ratings: Ratings) -> Ratings:
 
 def without_pairs(pairs: Ratings, parts: Iterable[Ratings]) -> Ratings:
     """`pairs` less those that one of `parts` holds."""
-    others = pairs_of(parts, pairs.users, pairs.items)
-    return pairs.take(~np.isin(_keys(pairs), _keys(others))) if len(pairs) and len(others) else pairs
+    keys, kept = _keys(pairs), np.ones(len(pairs), bool)
+    for part in parts:
+        if len(part):
+            # the keys of ratings ascend: to look a few up is many times faster than to sort all again
+            theirs = _keys(reindexed(part, pairs.users, pairs.items))
+            place = np.searchsorted(theirs, keys).clip(max=max(len(theirs) - 1, 0))
+            kept &= theirs[place] != keys if len(theirs) else True
+    return pairs if kept.all() else pairs.take(kept)
 
 
 def seen_pattern(pattern: SparsePattern, left_out: Iterable[Ratings], users: NDArray[np.int64]) -> SparsePattern:
