@@ -121,7 +121,8 @@ class AnswersContract:
         held_out = set(fitted.history.items.ids[self.validated(fitted, user)].tolist())
         lines = fitted.recommend(self.history_of(fitted, user), 8 + len(held_out))
         folded, known = [line for line in lines if line.item not in held_out][:8], fitted.recommend(user, 8)
-        assert [line.item for line in folded] == [line.item for line in known]
+        if len({line.score for line in known}) == 8:  # equal scores have no order, as of random levels
+            assert [line.item for line in folded] == [line.item for line in known]
         np.testing.assert_allclose([line.score for line in folded], [line.score for line in known], atol=TOLERANCE)
 
     @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 9.0])
